@@ -1,0 +1,1 @@
+"""The gpt-oss operator: from a GptOssDeployment to pods that answer."""
