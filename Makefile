@@ -1,0 +1,47 @@
+# Each target is one command; what it does is in the program that it starts.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test e2e lint format crds cluster-up cluster-down clean
+
+help:  ## what can be made
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[test]'
+	touch $@
+
+demo: $(READY)  ## from nothing to an answer of a real vLLM on a real cluster
+	$(BIN)/python -m e2e.demo
+
+test: $(READY)  ## unit, property and integration tests, the latter on a real API server
+	$(BIN)/python -m pytest tests
+
+e2e: $(READY)  ## real pods, a real vLLM, on a cluster of this project's own
+	$(BIN)/python -m pytest e2e/scenarios --timeout 900
+
+lint: $(READY)  ## style, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+crds: $(READY)  ## write the CRD from the pydantic models
+	$(BIN)/python -m gptoss_operator.api.crd
+
+cluster-up: $(READY)  ## a cluster for your own experiments; prints its KUBECONFIG
+	$(BIN)/python -m e2e.cluster up
+
+cluster-down: $(READY)  ## end it, and leave nothing behind
+	$(BIN)/python -m e2e.cluster down
+
+clean:  ## remove what was built in the checkout
+	rm -rf $(VENV) build dist

@@ -1,0 +1,1 @@
+"""What users write and read: the GptOssDeployment, its schema and the names derived from it."""

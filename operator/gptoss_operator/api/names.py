@@ -1,0 +1,75 @@
+"""Names and labels of everything that belongs to a GptOssDeployment. All are functions of its name alone."""
+
+from typing import Final
+
+
+GROUP: Final = "gptoss.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "GptOssDeployment"
+PLURAL: Final = "gptossdeployments"
+SHORT_NAME: Final = "gptoss"
+
+FIELD_MANAGER: Final = "gptoss-operator"
+"""The one field manager of every server-side apply."""
+
+NAME_MAX_LENGTH: Final = 40
+"""A StatefulSet's pods carry `<name>-r<slot>-<hash>` in a label of at most 63 characters."""
+
+LABEL_NAME: Final = "app.kubernetes.io/name"
+LABEL_INSTANCE: Final = "app.kubernetes.io/instance"
+LABEL_COMPONENT: Final = "app.kubernetes.io/component"
+LABEL_PART_OF: Final = "app.kubernetes.io/part-of"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+LABEL_DEPLOYMENT: Final = f"{GROUP}/deployment"
+LABEL_SLOT: Final = f"{GROUP}/slot"
+LABEL_REVISION: Final = f"{GROUP}/revision"
+ANNOTATION_CONFIG: Final = f"{GROUP}/config"
+
+COMPONENT_REPLICA: Final = "replica"
+COMPONENT_GATEWAY: Final = "gateway"
+APP: Final = "gpt-oss"
+
+REPLICA_CONTAINER: Final = "server"
+GATEWAY_CONTAINER: Final = "haproxy"
+
+
+def replica(deployment: str, slot: int) -> str:
+    """Return the name of the StatefulSet in `slot`."""
+    return f"{deployment}-r{slot}"
+
+
+def replica_service(deployment: str) -> str:
+    """Return the name of the headless Service in which the gateways look up the replicas."""
+    return f"{deployment}-replicas"
+
+
+def replica_disruption_budget(deployment: str) -> str:
+    """Return the name of the PodDisruptionBudget of the replicas."""
+    return f"{deployment}-replicas"
+
+
+def gateway(deployment: str) -> str:
+    """Return the name of the gateway's Deployment, ConfigMap and PodDisruptionBudget."""
+    return f"{deployment}-gateway"
+
+
+def client_service(deployment: str) -> str:
+    """Return the name of the Service that clients use."""
+    return deployment
+
+
+def identity(deployment: str) -> dict[str, str]:
+    """Return the labels that every child carries. The reflectors select by them."""
+    return {
+        LABEL_NAME: APP,
+        LABEL_INSTANCE: deployment,
+        LABEL_PART_OF: APP,
+        LABEL_MANAGED_BY: FIELD_MANAGER,
+        LABEL_DEPLOYMENT: deployment,
+    }
+
+
+def selector(deployment: str, component: str) -> dict[str, str]:
+    """Return the labels that select the pods of one component. They never change: selectors are immutable."""
+    return {LABEL_DEPLOYMENT: deployment, LABEL_COMPONENT: component}

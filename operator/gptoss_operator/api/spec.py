@@ -1,0 +1,308 @@
+"""What a user may ask for: the `spec` of a GptOssDeployment.
+
+Static rules are CEL in the schema (`rules`), so the API server refuses a bad object before anything happens.
+A field that does nothing yet is not here.
+"""
+
+from enum import IntEnum, StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from gptoss_operator.api.base import ApiModel
+from gptoss_operator.api.rules import OWNED_FLAG_PATTERN, Rule
+
+
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", max_length=32)]
+"""A Kubernetes quantity written as a string, such as `500m`, `16Gi`."""
+DnsName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+Argument = Annotated[str, Field(max_length=4096)]
+LabelValue = Annotated[str, Field(max_length=63)]
+
+
+class ModelName(StrEnum):
+    """The models that the operator knows."""
+
+    GPT_OSS_120B = "gpt-oss-120b"
+    GPT_OSS_20B = "gpt-oss-20b"
+
+
+class TensorParallel(IntEnum):
+    """GPUs that can share one gpt-oss model: its 8 key-value heads must divide evenly."""
+
+    ONE = 1
+    TWO = 2
+    FOUR = 4
+    EIGHT = 8
+
+
+class RoutingStrategy(StrEnum):
+    """How the gateway chooses a replica."""
+
+    ROUND_ROBIN = "RoundRobin"
+
+
+class SecretKeyRef(ApiModel):
+    """One key of a Secret in the same namespace."""
+
+    name: DnsName
+    """Name of the Secret."""
+    key: str = Field(min_length=1, max_length=253)
+    """Key in the Secret's data."""
+
+
+class HuggingFaceSource(ApiModel):
+    """A repository on the Hugging Face hub, downloaded by each replica when it starts."""
+
+    repository: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$", max_length=200)
+    """Owner and name, such as `openai/gpt-oss-20b`."""
+    revision: str = Field(default="", max_length=100, pattern=r"^[\w./-]*$")
+    """Commit, tag or branch. Empty takes the repository's default branch; a commit makes restarts reproducible."""
+    token_secret_ref: SecretKeyRef | None = None
+    """Secret that holds an access token, for private or gated repositories."""
+
+
+class PersistentVolumeClaimSource(ApiModel):
+    """A directory in a PersistentVolumeClaim of the same namespace, mounted read-only."""
+
+    claim_name: DnsName
+    """Name of the claim. With more than one node it must be ReadOnlyMany or ReadWriteMany."""
+    path: str = Field(default="", max_length=1024)
+    """Directory in the volume that holds config.json. Empty is the volume's root."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.path) || (!self.path.startsWith('/') && !self.path.contains('..'))",
+            "path is relative to the volume's root and may not contain '..'",
+            field="path",
+        ),
+    )
+
+
+class HostPathSource(ApiModel):
+    """A directory of the node, mounted read-only. The namespace must allow hostPath volumes."""
+
+    path: str = Field(pattern=r"^/", max_length=1024)
+    """Absolute path on every node that may run a replica; it holds config.json."""
+
+
+class ModelSource(ApiModel):
+    """Where the weights come from: exactly one of the fields."""
+
+    hugging_face: HuggingFaceSource | None = None
+    """A repository on the Hugging Face hub."""
+    persistent_volume_claim: PersistentVolumeClaimSource | None = None
+    """A directory in a PersistentVolumeClaim."""
+    host_path: HostPathSource | None = None
+    """A directory of the node."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "[has(self.huggingFace), has(self.persistentVolumeClaim), has(self.hostPath)].filter(x, x).size() == 1",
+            "set exactly one of huggingFace, persistentVolumeClaim, hostPath",
+        ),
+    )
+
+
+class ModelSpec(ApiModel):
+    """Which model is served."""
+
+    name: ModelName | None = None
+    """A model that the operator knows. It decides the default source and the served name."""
+    source: ModelSource | None = None
+    """Where the weights come from. Default: the model's own Hugging Face repository."""
+    served_name: str | None = Field(default=None, pattern=r"^[\w./:-]+$", max_length=200)
+    """Name that clients send as `model`. Default: `openai/<name>`, or the object's name for a custom source."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("has(self.name) || has(self.source)", "set name (gpt-oss-120b or gpt-oss-20b), or source for other weights"),
+    )
+
+
+class Toleration(ApiModel):
+    """A taint of nodes that replicas accept, as in a pod."""
+
+    key: str | None = Field(default=None, max_length=317)
+    """Taint's key. Absent with operator Exists: every taint."""
+    operator: str | None = Field(default=None, pattern="^(Exists|Equal)$")
+    """Exists or Equal. Default Equal."""
+    value: LabelValue | None = None
+    """Taint's value, for Equal."""
+    effect: str | None = Field(default=None, pattern="^(NoSchedule|PreferNoSchedule|NoExecute)$")
+    """Effect to accept. Absent: every effect."""
+    toleration_seconds: int | None = Field(default=None, ge=0)
+    """How long a NoExecute taint is borne. Absent: for ever."""
+
+
+class GpuSpec(ApiModel):
+    """Which GPUs replicas take, and on which nodes."""
+
+    resource: str = Field(default="nvidia.com/gpu", pattern=r"^[a-z0-9.-]+/[\w.-]+$", max_length=253)
+    """Extended resource that a replica asks `tensorParallel` of, such as `nvidia.com/gpu` or `amd.com/gpu`."""
+    node_selector: dict[str, LabelValue] = Field(default_factory=dict, max_length=32)
+    """Labels that a node must have."""
+    tolerations: tuple[Toleration, ...] = Field(default=(), max_length=32)
+    """Taints that replicas accept. A taint with the key of `resource` is always accepted."""
+    runtime_class_name: DnsName | None = None
+    """RuntimeClass of the replicas, where the cluster needs one for GPUs (often `nvidia`)."""
+
+
+class EngineSpec(ApiModel):
+    """How vLLM runs."""
+
+    max_model_len: int | None = Field(default=None, ge=256, le=131072)
+    """Longest prompt and answer together, in tokens. Default: the model's own, 131072."""
+    max_num_seqs: int = Field(default=128, ge=1, le=4096)
+    """Requests that one replica runs at once. The gateway queues what is beyond it."""
+    gpu_memory_utilization: float | None = Field(default=None, ge=0.1, le=0.98)
+    """Share of each GPU's memory that vLLM takes. Default: vLLM's own, 0.92."""
+    extra_args: tuple[Argument, ...] = Field(default=(), max_length=64)
+    """Further arguments of `vllm serve`. Those that the operator sets itself are refused."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"!has(self.extraArgs) || self.extraArgs.all(a, !a.matches('{OWNED_FLAG_PATTERN}'))",
+            "the operator sets --host, --port, --uds, --model, --served-model-name, --tensor-parallel-size, --max-model-len, "
+            "--max-num-seqs, --gpu-memory-utilization, --revision, --middleware, --api-key, --root-path, --ssl-*, "
+            "--shutdown-timeout and --config itself: use the fields of spec",
+            field="extraArgs",
+        ),
+    )
+
+
+class ScalingSpec(ApiModel):
+    """How many replicas there are."""
+
+    min_replicas: int = Field(default=1, ge=1, le=1000)
+    """Replicas that always exist."""
+
+
+class QueueSpec(ApiModel):
+    """What happens when every replica is busy."""
+
+    max_requests: int = Field(default=1000, ge=0, le=100000)
+    """Requests that each gateway pod keeps waiting. Beyond it, clients get 429 with Retry-After."""
+    max_wait_seconds: int = Field(default=60, ge=1, le=3600)
+    """How long a request may wait for a replica. Beyond it, clients get 503 with Retry-After."""
+
+
+class GatewaySpec(ApiModel):
+    """The gateway pods."""
+
+    replicas: int = Field(default=2, ge=1, le=20)
+    """Gateway pods. Two or more keep answering while one is replaced."""
+    image: str | None = Field(default=None, min_length=1, max_length=500)
+    """HAProxy image, 3.0 or newer. Default: the operator's, kept in status once it was chosen."""
+
+
+class RoutingSpec(ApiModel):
+    """How requests reach the replicas."""
+
+    strategy: RoutingStrategy = RoutingStrategy.ROUND_ROBIN
+    """How the gateway chooses a replica. RoundRobin: in turn, and never one that is full."""
+    queue: QueueSpec = QueueSpec()
+    """What happens when every replica is busy."""
+    request_timeout_seconds: int = Field(default=1800, ge=1, le=86400)
+    """Longest silence of a replica: to its first token, and between two tokens."""
+    gateway: GatewaySpec = GatewaySpec()
+    """The gateway pods."""
+
+
+class EnvVar(ApiModel):
+    """One environment variable of the server: a value, or a key of a Secret."""
+
+    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)
+    """Name of the variable. Names that begin with GPTOSS_ are the operator's."""
+    value: str | None = Field(default=None, max_length=32768)
+    """Its value, as it is."""
+    secret_key_ref: SecretKeyRef | None = None
+    """Secret and key that hold its value."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("has(self.value) != has(self.secretKeyRef)", "set one of value and secretKeyRef"),
+        Rule("!self.name.startsWith('GPTOSS_')", "names that begin with GPTOSS_ are the operator's", field="name"),
+    )
+
+
+class Resources(ApiModel):
+    """CPU and memory of a replica. GPUs follow from tensorParallel and gpu.resource."""
+
+    cpu: Quantity | None = None
+    """CPU request. vLLM starts faster with 8 or more. There is no limit: it would slow the start."""
+    memory: Quantity | None = None
+    """Memory request and limit. It includes sharedMemory."""
+
+
+class PodOverrides(ApiModel):
+    """What replicas' pods have beside what the operator decides."""
+
+    labels: dict[str, LabelValue] = Field(default_factory=dict, max_length=32)
+    """Further labels. Those of the operator win."""
+    annotations: dict[str, Annotated[str, Field(max_length=4096)]] = Field(default_factory=dict, max_length=32)
+    """Further annotations."""
+    env: tuple[EnvVar, ...] = Field(default=(), max_length=64)
+    """Further environment variables of the server."""
+    resources: Resources = Resources()
+    """CPU and memory."""
+    shared_memory: Quantity = "8Gi"
+    """Size of /dev/shm, which tensor parallel workers exchange data through."""
+    priority_class_name: DnsName | None = None
+    """PriorityClass of the pods."""
+    service_account_name: DnsName | None = None
+    """ServiceAccount of the pods, for image pull or cloud identity. Its token is never mounted."""
+    image_pull_secrets: tuple[DnsName, ...] = Field(default=(), max_length=16)
+    """Secrets for pulling the image."""
+
+
+class GptOssSpec(ApiModel):
+    """What the user asks for."""
+
+    model: ModelSpec
+    """Which model is served."""
+    image: str | None = Field(default=None, min_length=1, max_length=500)
+    """Image of the model server. Default: the operator's, kept in status once it was chosen."""
+    tensor_parallel: TensorParallel = TensorParallel.ONE
+    """GPUs that one replica uses: 1, 2, 4 or 8."""
+    gpu: GpuSpec = GpuSpec()
+    """Which GPUs replicas take, and on which nodes."""
+    engine: EngineSpec = EngineSpec()
+    """How vLLM runs."""
+    replicas: int | None = Field(default=None, ge=0, le=1000)
+    """Number of replicas, set by hand or by /scale. Excludes scaling."""
+    scaling: ScalingSpec | None = None
+    """How many replicas there are. Excludes replicas. Default: one replica."""
+    routing: RoutingSpec = RoutingSpec()
+    """How requests reach the replicas."""
+    drain_seconds: int = Field(default=120, ge=0, le=86400)
+    """How long running requests may go on when their replica or gateway pod is to leave."""
+    pod: PodOverrides = PodOverrides()
+    """What replicas' pods have beside what the operator decides."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!(has(self.replicas) && has(self.scaling))",
+            "set replicas (by hand, or by an autoscaler of yours through /scale) or scaling, not both",
+            field="replicas",
+        ),
+    )
+
+
+def desired_replicas(spec: GptOssSpec) -> int:
+    """Return how many replicas the user asks for."""
+    if spec.replicas is not None:
+        return spec.replicas
+    return (spec.scaling or ScalingSpec()).min_replicas
+
+
+def served_name(spec: GptOssSpec, deployment: str) -> str:
+    """Return the name that clients send as `model`."""
+    if spec.model.served_name:
+        return spec.model.served_name
+    return f"openai/{spec.model.name}" if spec.model.name else deployment
+
+
+def model_source(spec: GptOssSpec) -> ModelSource:
+    """Return where the weights come from."""
+    if spec.model.source:
+        return spec.model.source
+    return ModelSource(hugging_face=HuggingFaceSource(repository=f"openai/{spec.model.name}"))

@@ -1,0 +1,122 @@
+"""What the operator reports: the `status` of a GptOssDeployment, and its conditions."""
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from gptoss_operator.api.base import ApiModel
+
+
+class ConditionType(StrEnum):
+    """Conditions of a GptOssDeployment."""
+
+    ACCEPTED = "Accepted"
+    """The spec is understood and can be carried out."""
+    AVAILABLE = "Available"
+    """At least one replica and one gateway pod answer."""
+    PROGRESSING = "Progressing"
+    """Replicas are being started, replaced or removed."""
+    DEGRADED = "Degraded"
+    """Something is wrong that a person may have to see to."""
+    RECONCILING = "Reconciling"
+    """kstatus: work is under way. Present only while True."""
+    STALLED = "Stalled"
+    """kstatus: work cannot go on without a person. Present only while True."""
+
+
+class Reason(StrEnum):
+    """Reasons of conditions and events."""
+
+    VALID = "Valid"
+    INVALID_SPEC = "InvalidSpec"
+    NAME_TAKEN = "NameTaken"
+    REFUSED_BY_CLUSTER = "RefusedByCluster"
+
+    REPLICAS_READY = "ReplicasReady"
+    NO_REPLICA_READY = "NoReplicaReady"
+    NO_GATEWAY_READY = "NoGatewayReady"
+    SCALED_TO_ZERO = "ScaledToZero"
+
+    SETTLED = "Settled"
+    REPLICAS_STARTING = "ReplicasStarting"
+    REPLICAS_REPLACED = "ReplicasReplaced"
+    REPLICAS_REMOVED = "ReplicasRemoved"
+    GATEWAY_STARTING = "GatewayStarting"
+
+    AS_EXPECTED = "AsExpected"
+    UNSCHEDULABLE = "Unschedulable"
+    INSUFFICIENT_GPU = "InsufficientGPU"
+    VOLUME_NOT_FOUND = "VolumeNotFound"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    CONTAINER_CONFIG_ERROR = "ContainerConfigError"
+    SERVER_REFUSED_ORDERS = "ServerRefusedOrders"
+    SERVER_START_FAILED = "ServerStartFailed"
+    ENGINE_DIED = "EngineDied"
+    OUT_OF_MEMORY = "OutOfMemory"
+    CRASH_LOOP = "CrashLoop"
+    POD_NOT_CREATED = "PodNotCreated"
+    GATEWAY_FAILED = "GatewayFailed"
+
+    REPLICA_CREATED = "ReplicaCreated"
+    REPLICA_REMOVED = "ReplicaRemoved"
+    REPLICA_REPLACED = "ReplicaReplaced"
+
+
+class Condition(ApiModel):
+    """One metav1.Condition."""
+
+    type: ConditionType
+    """What it is about."""
+    status: Literal["True", "False", "Unknown"]
+    """Whether it holds."""
+    reason: Reason
+    """Why, in one word for programs."""
+    message: str = Field(max_length=1024)
+    """Why, in words for people."""
+    last_transition_time: str = Field(json_schema_extra={"format": "date-time"})
+    """When `status` last changed."""
+    observed_generation: int = 0
+    """Generation of the spec that it was decided for."""
+
+
+class ResolvedDefaults(ApiModel):
+    """Defaults that may differ between releases of the operator, as they were when this object first used them."""
+
+    image: str | None = None
+    """Image of the model server."""
+    gateway_image: str | None = None
+    """Image of the gateway."""
+
+
+class GptOssStatus(ApiModel):
+    """What the operator last saw and decided."""
+
+    observed_generation: int | None = None
+    """Generation of the spec that this status is about."""
+    conditions: tuple[Condition, ...] = Field(
+        default=(), json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+    )
+    """Accepted, Available, Progressing, Degraded; Reconciling and Stalled while they are True."""
+    url: str | None = None
+    """Base URL for OpenAI clients inside the cluster."""
+    served_model: str | None = None
+    """Name that clients send as `model`."""
+    replicas: int | None = None
+    """Replicas that exist."""
+    ready_replicas: int | None = None
+    """Replicas that answer requests."""
+    updated_replicas: int | None = None
+    """Replicas of the current revision."""
+    desired_replicas: int | None = None
+    """Replicas that should exist."""
+    ready: str | None = None
+    """Ready and desired replicas, such as `2/3`."""
+    ready_gateways: int | None = None
+    """Gateway pods that answer requests."""
+    selector: str | None = None
+    """Label selector of the replicas' pods, for autoscalers that use /scale."""
+    revision: str | None = None
+    """Hash of the replicas' pod template that the spec asks for."""
+    resolved: ResolvedDefaults | None = None
+    """Defaults as they were chosen for this object."""

@@ -1,0 +1,1 @@
+"""Decides. Pure functions from what is asked for and what is seen to what is to be done, each with its reason."""

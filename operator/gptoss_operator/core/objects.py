@@ -1,0 +1,147 @@
+"""The fields of Kubernetes objects that the operator reads, and nothing else of them.
+
+The reflectors decode the API server's JSON straight into these, so that thousands of objects stay small.
+"""
+
+from datetime import datetime
+
+from msgspec import Struct
+
+
+class OwnerReference(Struct, frozen=True, rename="camel"):
+    """Who an object belongs to."""
+
+    uid: str
+    kind: str
+    name: str
+    controller: bool = False
+
+
+class ObjectMeta(Struct, frozen=True, rename="camel"):
+    """Metadata that every object has."""
+
+    name: str
+    uid: str
+    resource_version: str
+    namespace: str = ""
+    generation: int | None = None
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+    labels: dict[str, str] = {}
+    owner_references: tuple[OwnerReference, ...] = ()
+
+
+class ContainerStateWaiting(Struct, frozen=True):
+    """A container that has not started."""
+
+    reason: str = ""
+    message: str = ""
+
+
+class ContainerStateRunning(Struct, frozen=True, rename="camel"):
+    """A container that runs."""
+
+    started_at: datetime | None = None
+
+
+class ContainerStateTerminated(Struct, frozen=True, rename="camel"):
+    """A container that ended."""
+
+    exit_code: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+class ContainerState(Struct, frozen=True):
+    """One of three; all None is `waiting` without a reason."""
+
+    waiting: ContainerStateWaiting | None = None
+    running: ContainerStateRunning | None = None
+    terminated: ContainerStateTerminated | None = None
+
+
+class ContainerStatus(Struct, frozen=True, rename="camel"):
+    """What the kubelet says of a container."""
+
+    name: str
+    ready: bool = False
+    restart_count: int = 0
+    state: ContainerState = ContainerState()
+    last_state: ContainerState = ContainerState()
+
+
+class PodCondition(Struct, frozen=True):
+    """What the scheduler or the kubelet says of a pod."""
+
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+
+
+class PodSpec(Struct, frozen=True, rename="camel"):
+    """Where a pod runs."""
+
+    node_name: str = ""
+
+
+class PodStatus(Struct, frozen=True, rename="camel"):
+    """How a pod is."""
+
+    phase: str = ""
+    reason: str = ""
+    message: str = ""
+    conditions: tuple[PodCondition, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...] = ()
+
+
+class Pod(Struct, frozen=True):
+    """A pod of a replica or of a gateway."""
+
+    metadata: ObjectMeta
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+
+class Child(Struct, frozen=True):
+    """An object that the operator applied: StatefulSet, Deployment, Service, ConfigMap, PodDisruptionBudget."""
+
+    metadata: ObjectMeta
+
+
+class Taint(Struct, frozen=True):
+    """A taint of a node."""
+
+    key: str
+    effect: str
+    value: str = ""
+
+
+class NodeSpec(Struct, frozen=True):
+    """What keeps pods off a node."""
+
+    unschedulable: bool = False
+    taints: tuple[Taint, ...] = ()
+
+
+class NodeCondition(Struct, frozen=True):
+    """What the kubelet or the node controller says of a node."""
+
+    type: str
+    status: str
+    reason: str = ""
+
+
+class NodeStatus(Struct, frozen=True):
+    """How a node is."""
+
+    allocatable: dict[str, str] = {}
+    conditions: tuple[NodeCondition, ...] = ()
+
+
+class Node(Struct, frozen=True):
+    """A node that replicas may run on."""
+
+    metadata: ObjectMeta
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatus = NodeStatus()

@@ -1,0 +1,55 @@
+"""What the core decides from: one GptOssDeployment and everything that belongs to it, as last seen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from gptoss_operator.core.objects import Child, Node, Pod
+
+
+Manifest = dict[str, Any]
+"""A Kubernetes object as it is sent to the API server."""
+
+
+class ChildKey(NamedTuple):
+    """Kind and name of an object in the deployment's namespace."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """The user's object."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    created_at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedChild:
+    """One object that belongs to the owner."""
+
+    object: Child
+    applied_digest: str | None
+    """`digest` of the manifest that was last applied, as long as nobody has changed the object since. None: unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What was seen when a pass began."""
+
+    owner: Owner
+    children: Mapping[ChildKey, ObservedChild] = field(default_factory=dict)
+    """StatefulSets, Services, ConfigMaps, Deployments and PodDisruptionBudgets that the owner controls."""
+    replica_pods: tuple[Pod, ...] = ()
+    """Pods of the replicas, terminating ones included."""
+    gateway_pods: tuple[Pod, ...] = ()
+    """Pods of the gateway, terminating ones included."""
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    """Nodes by name, as far as they may be read."""
+    problems: Mapping[ChildKey, str] = field(default_factory=dict)
+    """What the API server said when a child could not be applied in an earlier pass, until it succeeds."""

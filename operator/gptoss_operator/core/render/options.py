@@ -1,0 +1,17 @@
+"""What the installation decides for all deployments."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderOptions:
+    """Settings of the operator that show in manifests."""
+
+    server_image: str
+    """Image of the model server for objects that name none."""
+    gateway_image: str
+    """Image of the gateway for objects that name none."""
+    image_pull_policy: str = "IfNotPresent"
+    """Pull policy of both."""
+    cluster_domain: str = "cluster.local"
+    """DNS domain of the cluster."""
