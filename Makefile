@@ -35,7 +35,7 @@ format: $(READY)  ## rewrite the code in the project's style
 	$(BIN)/ruff format .
 
 crds: $(READY)  ## write the CRD from the pydantic models
-	$(BIN)/python -m gptoss_operator.api.crd
+	$(BIN)/python -m gptoss_operator.cli.crds
 
 cluster-up: $(READY)  ## a cluster for your own experiments; prints its KUBECONFIG
 	$(BIN)/python -m e2e.cluster up

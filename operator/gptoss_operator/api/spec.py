@@ -115,7 +115,9 @@ class ModelSpec(ApiModel):
     """Name that clients send as `model`. Default: `openai/<name>`, or the object's name for a custom source."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        Rule("has(self.name) || has(self.source)", "set name (gpt-oss-120b or gpt-oss-20b), or source for other weights"),
+        Rule(
+            "has(self.name) || has(self.source)", "set name (gpt-oss-120b or gpt-oss-20b), or source for other weights"
+        ),
     )
 
 
@@ -162,9 +164,9 @@ class EngineSpec(ApiModel):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             f"!has(self.extraArgs) || self.extraArgs.all(a, !a.matches('{OWNED_FLAG_PATTERN}'))",
-            "the operator sets --host, --port, --uds, --model, --served-model-name, --tensor-parallel-size, --max-model-len, "
-            "--max-num-seqs, --gpu-memory-utilization, --revision, --middleware, --api-key, --root-path, --ssl-*, "
-            "--shutdown-timeout and --config itself: use the fields of spec",
+            "the operator sets --host, --port, --uds, --model, --served-model-name, --tensor-parallel-size, "
+            "--max-model-len, --max-num-seqs, --gpu-memory-utilization, --revision, --middleware, --api-key, "
+            "--root-path, --ssl-*, --shutdown-timeout and --config itself: use the fields of spec",
             field="extraArgs",
         ),
     )
@@ -180,7 +182,7 @@ class ScalingSpec(ApiModel):
 class QueueSpec(ApiModel):
     """What happens when every replica is busy."""
 
-    max_requests: int = Field(default=1000, ge=0, le=100000)
+    max_requests: int = Field(default=1000, ge=1, le=100000)
     """Requests that each gateway pod keeps waiting. Beyond it, clients get 429 with Retry-After."""
     max_wait_seconds: int = Field(default=60, ge=1, le=3600)
     """How long a request may wait for a replica. Beyond it, clients get 503 with Retry-After."""

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from gptoss_operator.api.status import Reason
 from gptoss_operator.core.objects import Child, Node, Pod
 
 
@@ -39,6 +40,15 @@ class ObservedChild:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Why a child could not be applied."""
+
+    reason: Literal[Reason.NAME_TAKEN, Reason.REFUSED_BY_CLUSTER]
+    message: str
+    """What was refused, and what the user can do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """What was seen when a pass began."""
 
@@ -51,5 +61,5 @@ class Observation:
     """Pods of the gateway, terminating ones included."""
     nodes: Mapping[str, Node] = field(default_factory=dict)
     """Nodes by name, as far as they may be read."""
-    problems: Mapping[ChildKey, str] = field(default_factory=dict)
-    """What the API server said when a child could not be applied in an earlier pass, until it succeeds."""
+    problems: Mapping[ChildKey, Problem] = field(default_factory=dict)
+    """Children that could not be applied in an earlier pass, until it succeeds."""

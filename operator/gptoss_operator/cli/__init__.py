@@ -1,0 +1,1 @@
+"""Commands for people: what they run by hand or from make."""

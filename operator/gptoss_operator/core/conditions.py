@@ -1,0 +1,179 @@
+"""The conditions of a GptOssDeployment, from what is seen and what is about to be done."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from gptoss_operator.api.names import replica
+from gptoss_operator.api.status import Condition, ConditionType, Reason
+from gptoss_operator.core.fleet import Action, Replica, Step
+from gptoss_operator.core.health import Judgement, PodState
+from gptoss_operator.core.observation import Owner, Problem
+
+
+MESSAGE_LENGTH = 1024
+STALLING = frozenset({Reason.INVALID_SPEC, Reason.NAME_TAKEN, Reason.REFUSED_BY_CLUSTER, Reason.SERVER_REFUSED_ORDERS})
+"""Problems that no waiting heals."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One condition before it is dated."""
+
+    type: ConditionType
+    holds: bool
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayView:
+    """The gateway pods as a whole."""
+
+    desired: int
+    ready: int
+    trouble: Judgement | None
+    """What is wrong with the first one that fails."""
+
+
+def refused(problem: str) -> tuple[Finding, ...]:
+    """Return the conditions of an object whose spec cannot be understood. What runs goes on running."""
+    return (
+        Finding(type=ConditionType.ACCEPTED, holds=False, reason=Reason.INVALID_SPEC, message=problem),
+        Finding(type=ConditionType.STALLED, holds=True, reason=Reason.INVALID_SPEC, message=problem),
+    )
+
+
+def assess(
+    *,
+    owner: Owner,
+    desired: int,
+    replicas: Sequence[Replica],
+    steps: Sequence[Step],
+    gateway: GatewayView,
+    problems: Sequence[Problem],
+) -> tuple[Finding, ...]:
+    """Return the conditions of an object whose spec is understood."""
+    accepted = _accepted(problems)
+    degraded = _degraded(owner, replicas, gateway, problems)
+    progressing = _progressing(owner, replicas, steps, gateway)
+    available = _available(owner, desired, replicas, gateway, degraded)
+    stalled = not accepted.holds or (degraded.reason in STALLING and not any(r.ready for r in replicas))
+    kstatus: tuple[Finding, ...] = ()
+    if stalled:
+        why = degraded if accepted.holds else accepted
+        kstatus = (Finding(type=ConditionType.STALLED, holds=True, reason=why.reason, message=why.message),)
+    elif progressing.holds:
+        reason, message = progressing.reason, progressing.message
+        kstatus = (Finding(type=ConditionType.RECONCILING, holds=True, reason=reason, message=message),)
+    return (accepted, available, progressing, degraded, *kstatus)
+
+
+def dated(
+    findings: Iterable[Finding], before: Sequence[Condition], generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    """Return `findings` as conditions; one whose status is as before keeps its time."""
+    known = {condition.type: condition for condition in before}
+    return tuple(_dated(finding, known.get(finding.type), generation, now) for finding in findings)
+
+
+def _dated(finding: Finding, before: Condition | None, generation: int, now: datetime) -> Condition:
+    status: Literal["True", "False"] = "True" if finding.holds else "False"
+    since = before.last_transition_time if before and before.status == status else f"{now:%Y-%m-%dT%H:%M:%SZ}"
+    return Condition(
+        type=finding.type,
+        status=status,
+        reason=finding.reason,
+        message=finding.message[:MESSAGE_LENGTH],
+        last_transition_time=since,
+        observed_generation=generation,
+    )
+
+
+def _accepted(problems: Sequence[Problem]) -> Finding:
+    if not problems:
+        return Finding(
+            type=ConditionType.ACCEPTED, holds=True, reason=Reason.VALID, message="the spec can be carried out"
+        )
+    message = "; ".join(sorted(problem.message for problem in problems))
+    return Finding(type=ConditionType.ACCEPTED, holds=False, reason=problems[0].reason, message=message)
+
+
+def _available(
+    owner: Owner, desired: int, replicas: Sequence[Replica], gateway: GatewayView, degraded: Finding
+) -> Finding:
+    """Return whether requests are answered. If not, the reason is what is wrong, as far as it is known."""
+    ready = [replica(owner.name, r.slot) for r in replicas if r.ready]
+    if desired == 0 and not ready:
+        return _not_available(Reason.SCALED_TO_ZERO, "no replicas are asked for")
+    if ready and gateway.ready:
+        message = f"{len(ready)} of {desired} replicas answer, through {gateway.ready} gateway pods"
+        return Finding(type=ConditionType.AVAILABLE, holds=True, reason=Reason.REPLICAS_READY, message=message)
+    if degraded.holds:
+        return _not_available(degraded.reason, degraded.message)
+    if not ready:
+        return _not_available(Reason.NO_REPLICA_READY, "no replica is ready yet")
+    return _not_available(Reason.NO_GATEWAY_READY, "no gateway pod is ready yet")
+
+
+def _not_available(reason: Reason, message: str) -> Finding:
+    return Finding(type=ConditionType.AVAILABLE, holds=False, reason=reason, message=message)
+
+
+def _progressing(owner: Owner, replicas: Sequence[Replica], steps: Sequence[Step], gateway: GatewayView) -> Finding:
+    """Return whether anything is on its way, and what: replacement, removal, start, gateway, in this order."""
+    changing = [s for s in steps if s.action in (Action.UPDATE, Action.REPLACE_POD, Action.HOLD)]
+    leaving = [s.slot for s in steps if s.action is Action.REMOVE]
+    leaving += [r.slot for r in replicas if r.judgement.state is PodState.LEAVING and not r.exists]
+    starting = {r.slot: r.judgement for r in replicas if r.exists and not r.ready}
+    created = [s.slot for s in steps if s.action is Action.CREATE]
+    if changing:
+        message = "being replaced: " + _each(owner, {s.slot: s.reason for s in changing})
+        return _on_the_way(Reason.REPLICAS_REPLACED, message)
+    if created or starting:
+        waits = {**dict.fromkeys(created, "being created"), **{s: j.message for s, j in starting.items()}}
+        reasons = {j.reason for j in starting.values() if j.state is PodState.PENDING}
+        return _on_the_way(min(reasons, default=Reason.REPLICAS_STARTING), _each(owner, waits))
+    if leaving:
+        return _on_the_way(Reason.REPLICAS_REMOVED, _each(owner, dict.fromkeys(leaving, "finishes its requests")))
+    if gateway.ready < gateway.desired:
+        message = f"{gateway.ready} of {gateway.desired} gateway pods are ready"
+        return _on_the_way(Reason.GATEWAY_STARTING, message)
+    return Finding(
+        type=ConditionType.PROGRESSING, holds=False, reason=Reason.SETTLED, message="everything is as the spec asks"
+    )
+
+
+def _on_the_way(reason: Reason, message: str) -> Finding:
+    return Finding(type=ConditionType.PROGRESSING, holds=True, reason=reason, message=message)
+
+
+def _degraded(owner: Owner, replicas: Sequence[Replica], gateway: GatewayView, problems: Sequence[Problem]) -> Finding:
+    """Return what is wrong: a refused object, then the failing replicas, then the gateway."""
+    failing = {r.slot: r.judgement for r in replicas if r.exists and r.judgement.state is PodState.FAILING}
+    if problems:
+        message = "; ".join(sorted(problem.message for problem in problems))
+        return _wrong(problems[0].reason, message)
+    if failing:
+        first = failing[min(failing)]
+        return _wrong(first.reason, _each(owner, {slot: j.message for slot, j in failing.items()}))
+    if gateway.trouble:
+        return _wrong(Reason.GATEWAY_FAILED, f"gateway: {gateway.trouble.message}")
+    return Finding(
+        type=ConditionType.DEGRADED, holds=False, reason=Reason.AS_EXPECTED, message="nothing is known to be wrong"
+    )
+
+
+def _wrong(reason: Reason, message: str) -> Finding:
+    return Finding(type=ConditionType.DEGRADED, holds=True, reason=reason, message=message)
+
+
+def _each(owner: Owner, messages: dict[int, str]) -> str:
+    """Return the messages, each once, with the replicas that it is about."""
+    slots: dict[str, list[int]] = {}
+    for slot, message in sorted(messages.items()):
+        slots.setdefault(message, []).append(slot)
+    return "; ".join(
+        f"{', '.join(replica(owner.name, slot) for slot in about)}: {message}" for message, about in slots.items()
+    )

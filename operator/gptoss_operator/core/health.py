@@ -1,0 +1,137 @@
+"""What is wrong with a pod, in words that a user can act on."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from gptoss_operator.api.status import Reason
+from gptoss_operator.core.objects import ContainerStatus, Pod
+from gptoss_runtime.contract import ExitCode
+
+
+class PodState(StrEnum):
+    """How far a pod is."""
+
+    READY = "ready"
+    STARTING = "starting"
+    """Created, scheduled or running, with nothing wrong so far."""
+    PENDING = "pending"
+    """Waits for a node."""
+    FAILING = "failing"
+    """It will not become ready unless something changes."""
+    LEAVING = "leaving"
+    """Deleted; it finishes its requests."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What is thought of one pod."""
+
+    state: PodState
+    reason: Reason
+    message: str
+
+
+PENDING_TOO_LONG = timedelta(minutes=5)
+"""How long a node autoscaler may take before a pod without a node counts as a problem."""
+OUT_OF_MEMORY_EXIT = 137
+MESSAGE_LENGTH = 500
+
+IMAGE_REASONS = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+)
+CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+
+
+def judge(pod: Pod, now: datetime) -> Judgement:
+    """Return what is thought of `pod`. The first of the checks that finds something decides."""
+    if pod.metadata.deletion_timestamp:
+        return Judgement(state=PodState.LEAVING, reason=Reason.REPLICAS_REMOVED, message="finishes its requests")
+    if _is_true(pod, "Ready"):
+        return Judgement(state=PodState.READY, reason=Reason.AS_EXPECTED, message="ready")
+    for check in (_unscheduled, _waiting, _ended):
+        if found := check(pod, now):
+            return found
+    return Judgement(state=PodState.STARTING, reason=Reason.REPLICAS_STARTING, message="starting")
+
+
+def _unscheduled(pod: Pod, now: datetime) -> Judgement | None:
+    """Return why no node takes it. Waiting for a node autoscaler is normal; a missing volume is not."""
+    condition = next((c for c in pod.status.conditions if c.type == "PodScheduled" and c.status == "False"), None)
+    if condition is None:
+        return None
+    text = _short(condition.message or condition.reason or "the scheduler has not looked at it yet")
+    if "persistentvolumeclaim" in text.lower():
+        return _failing(Reason.VOLUME_NOT_FOUND, f"{text}: create or bind the claim that spec.model.source names")
+    if "Insufficient" in text and "gpu" in text.lower():
+        reason, remedy = Reason.INSUFFICIENT_GPU, "add GPU nodes, or lower tensorParallel or the number of replicas"
+    else:
+        reason, remedy = Reason.UNSCHEDULABLE, "see spec.gpu.nodeSelector, spec.gpu.tolerations and spec.pod.resources"
+    created = pod.metadata.creation_timestamp
+    overdue = created is not None and now - created > PENDING_TOO_LONG
+    return Judgement(
+        state=PodState.FAILING if overdue else PodState.PENDING,
+        reason=reason,
+        message=f"no node takes it ({text}): {remedy}",
+    )
+
+
+def _waiting(pod: Pod, _now: datetime) -> Judgement | None:
+    """Return why the kubelet cannot create a container."""
+    for container in pod.status.container_statuses:
+        waiting = container.state.waiting
+        if waiting is None:
+            continue
+        if waiting.reason in IMAGE_REASONS:
+            text = _short(waiting.message or waiting.reason)
+            return _failing(
+                Reason.IMAGE_PULL_FAILED, f"its image cannot be had ({text}): correct the image, or its pull secret"
+            )
+        if waiting.reason in CONFIG_REASONS:
+            text = _short(waiting.message or waiting.reason)
+            return _failing(
+                Reason.CONTAINER_CONFIG_ERROR, f"its container cannot be created ({text}): create what it refers to"
+            )
+    return None
+
+
+def _ended(pod: Pod, _now: datetime) -> Judgement | None:
+    """Return why a container ended, if it is not ready again since."""
+    if pod.status.phase == "Failed" and not pod.status.container_statuses:
+        return _failing(Reason.CRASH_LOOP, _short(pod.status.message or pod.status.reason or "the pod failed"))
+    for container in pod.status.container_statuses:
+        if found := _container_ended(container):
+            return found
+    return None
+
+
+def _container_ended(container: ContainerStatus) -> Judgement | None:
+    ended = container.state.terminated or container.last_state.terminated
+    if ended is None:
+        return None
+    text = _short(ended.message)
+    if ended.reason == "OOMKilled" or ended.exit_code == OUT_OF_MEMORY_EXIT:
+        return _failing(Reason.OUT_OF_MEMORY, "it was killed for memory: raise spec.pod.resources.memory")
+    match ended.exit_code:
+        case ExitCode.BAD_ORDERS:
+            return _failing(Reason.SERVER_REFUSED_ORDERS, text or "the server refused its orders")
+        case ExitCode.START_FAILED:
+            return _failing(Reason.SERVER_START_FAILED, text or "vLLM ended before it was ready: see the pod's log")
+        case ExitCode.ENGINE_DIED:
+            return _failing(Reason.ENGINE_DIED, text or "vLLM's engine died and is started again: see the pod's log")
+        case code:
+            return _failing(Reason.CRASH_LOOP, text or f"it ended with exit status {code}: see the pod's log")
+
+
+def _failing(reason: Reason, message: str) -> Judgement:
+    return Judgement(state=PodState.FAILING, reason=reason, message=message)
+
+
+def _is_true(pod: Pod, condition_type: str) -> bool:
+    return any(c.type == condition_type and c.status == "True" for c in pod.status.conditions)
+
+
+def _short(text: str) -> str:
+    """Return `text` on one line and not too long for a condition."""
+    line = " ".join(text.split())
+    return line if len(line) <= MESSAGE_LENGTH else f"{line[: MESSAGE_LENGTH - 1]}…"

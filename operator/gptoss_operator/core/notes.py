@@ -1,0 +1,55 @@
+"""What is worth an Event: each step that changes the fleet, and each turn for the better or the worse."""
+
+from collections.abc import Iterable, Sequence
+
+from gptoss_operator.api.names import replica
+from gptoss_operator.api.status import Condition, ConditionType, GptOssStatus, Reason
+from gptoss_operator.core.actions import Note
+from gptoss_operator.core.fleet import Action, Step
+from gptoss_operator.core.observation import Owner
+
+
+STEP_REASONS = {
+    Action.CREATE: Reason.REPLICA_CREATED,
+    Action.REMOVE: Reason.REPLICA_REMOVED,
+    Action.REPLACE_POD: Reason.REPLICA_REPLACED,
+}
+"""Steps that users are told of."""
+
+
+def notes_of(owner: Owner, steps: Sequence[Step], before: GptOssStatus, after: GptOssStatus) -> tuple[Note, ...]:
+    """Return the events of one pass."""
+    return (*_steps(owner, steps), *_turns(before, after))
+
+
+def _steps(owner: Owner, steps: Sequence[Step]) -> Iterable[Note]:
+    for step in steps:
+        if reason := STEP_REASONS.get(step.action):
+            action = step.action.title().replace("-", "")
+            message = f"{action} {replica(owner.name, step.slot)}: {step.reason}"
+            yield Note(type="Normal", reason=reason, action=action, message=message)
+
+
+def _turns(before: GptOssStatus, after: GptOssStatus) -> Iterable[Note]:
+    """Yield a warning when something new is wrong, and good news when requests are answered again."""
+    degraded = _condition(after, ConditionType.DEGRADED)
+    if degraded and degraded.status == "True" and _changed(before, degraded):
+        yield Note(type="Warning", reason=degraded.reason, action="Observe", message=degraded.message)
+    available = _condition(after, ConditionType.AVAILABLE)
+    was_available = _condition(before, ConditionType.AVAILABLE)
+    if available and available.status == "True" and not (was_available and was_available.status == "True"):
+        message = f"answers at {after.url}: {available.message}"
+        yield Note(type="Normal", reason=available.reason, action="Observe", message=message)
+
+
+def _changed(before: GptOssStatus, condition: Condition) -> bool:
+    old = _condition(before, condition.type)
+    return old is None or (old.status, old.reason, old.message) != (
+        condition.status,
+        condition.reason,
+        condition.message,
+    )
+
+
+def _condition(status: GptOssStatus, wanted: ConditionType) -> Condition | None:
+    return next((condition for condition in status.conditions if condition.type is wanted), None)

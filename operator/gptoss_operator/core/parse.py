@@ -1,0 +1,32 @@
+"""From the raw user's object to typed values. The only place of the core that handles untyped data."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from gptoss_operator.api.spec import GptOssSpec
+from gptoss_operator.api.status import GptOssStatus
+from gptoss_operator.errors import InvalidSpec
+
+
+def parse_spec(body: dict[str, Any]) -> GptOssSpec:
+    """Return the spec of a GptOssDeployment.
+
+    The API server has checked it against the schema already, unless the installed CRD is of another version.
+    Raises InvalidSpec.
+    """
+    try:
+        return GptOssSpec.model_validate(body.get("spec") or {})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        field = ".".join(str(part) for part in ("spec", *first["loc"]))
+        hint = "correct it, or install the CRD that belongs to this operator"
+        raise InvalidSpec(f"{field}: {first['msg']}; {hint}") from error
+
+
+def parse_status(body: dict[str, Any]) -> GptOssStatus:
+    """Return the status that is there. One that another version wrote and that cannot be read counts as empty."""
+    try:
+        return GptOssStatus.model_validate(body.get("status") or {})
+    except ValidationError:
+        return GptOssStatus()

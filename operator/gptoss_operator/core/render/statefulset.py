@@ -1,0 +1,48 @@
+"""One replica: a StatefulSet of one pod."""
+
+import copy
+
+from gptoss_operator.api.names import (
+    COMPONENT_REPLICA,
+    LABEL_REVISION,
+    LABEL_SLOT,
+    replica,
+    replica_service,
+    selector,
+)
+from gptoss_operator.core.actions import digest_of
+from gptoss_operator.core.observation import Manifest, Owner
+from gptoss_operator.core.render.common import metadata
+
+
+REVISION_LENGTH = 10
+
+
+def revision_of(template: Manifest) -> str:
+    """Return the short digest that names a pod template."""
+    return digest_of(template)[:REVISION_LENGTH]
+
+
+def replica_set(owner: Owner, slot: int, template: Manifest) -> Manifest:
+    """Return the StatefulSet of `slot`.
+
+    `OnDelete`, since the operator itself replaces pods: the StatefulSet controller would wait for ever for a broken
+    one (kubernetes#67250).
+    """
+    labels = {LABEL_REVISION: revision_of(template), LABEL_SLOT: str(slot)}
+    template = copy.deepcopy(template)
+    template["metadata"]["labels"].update(labels)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": metadata(owner, replica(owner.name, slot), COMPONENT_REPLICA, labels=labels),
+        "spec": {
+            "replicas": 1,
+            "serviceName": replica_service(owner.name),
+            "podManagementPolicy": "Parallel",
+            "updateStrategy": {"type": "OnDelete"},
+            "revisionHistoryLimit": 1,
+            "selector": {"matchLabels": {**selector(owner.name, COMPONENT_REPLICA), LABEL_SLOT: str(slot)}},
+            "template": template,
+        },
+    }
