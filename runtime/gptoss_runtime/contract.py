@@ -54,6 +54,38 @@ class ExitCode:
     """vLLM ended after it was ready, whatever exit status it gave (it gives 0 when its engine dies)."""
 
 
+class Counter(StrEnum):
+    """Names in `ReplicaState.counters`. One that vLLM does not offer is absent."""
+
+    PROMPT_TOKENS = "prompt_tokens"
+    GENERATION_TOKENS = "generation_tokens"
+    REQUESTS_FINISHED = "requests_finished"
+    """All finish reasons together; each alone is `requests_finished_<reason>`, such as `requests_finished_stop`."""
+    REQUESTS_REJECTED = "requests_rejected"
+    """Refused with 503 because vLLM's own queue was full."""
+    PREEMPTIONS = "preemptions"
+    FIRST_TOKENS = "first_tokens"
+    """Requests that got their first token."""
+    FIRST_TOKEN_SECONDS = "first_token_seconds"  # noqa: S105 - a token of text
+    """Their times to it, added up: arrival in vLLM to first token."""
+
+
+class Gauge(StrEnum):
+    """Names in `ReplicaState.gauges`. One that is unknown is absent."""
+
+    REQUESTS_RUNNING = "requests_running"
+    REQUESTS_WAITING = "requests_waiting"
+    """In vLLM's own queue."""
+    REQUESTS_IN_FLIGHT = "requests_in_flight"
+    """Accepted and not yet answered to the end."""
+    KV_CACHE_USAGE = "kv_cache_usage"
+    """0 to 1."""
+    MAX_NUM_SEQS = "max_num_seqs"
+    """Requests that may run at once, from the orders."""
+    LOAD_SECONDS = "load_seconds"
+    """From the server's start until it was ready; absent before."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOrders:
     """What one replica's server is to run."""

@@ -1,0 +1,69 @@
+"""`gptoss-server`: PID 1 of a replica's pod. Takes no arguments; its orders are in the environment."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from gptoss_runtime.contract import TERMINATION_LOG, ContractError, ExitCode, ServerOrders
+from gptoss_runtime.server.args import BadOrdersError, Command, plan_command
+from gptoss_runtime.server.process import StartError
+from gptoss_runtime.server.settings import Settings, read_facts, read_orders, read_settings
+from gptoss_runtime.server.verdict import exit_code, termination_message
+
+
+log = logging.getLogger("gptoss_runtime.server")
+
+
+def main() -> None:
+    """Run the server and exit with one of `ExitCode`."""
+    # A signal during the imports must not be lost: PID 1 has no default action for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s gptoss-server %(message)s")
+    sys.exit(serve(os.environ))
+
+
+def serve(environment: Mapping[str, str]) -> int:
+    """Return the exit status after vLLM has run for the orders in `environment`."""
+    termination_log = Path(environment.get("GPTOSS_TERMINATION_LOG", TERMINATION_LOG))
+    try:
+        settings = read_settings(environment)
+        orders = read_orders(environment)
+        command = plan_command(orders, read_facts(orders, settings, environment))
+    except (ContractError, BadOrdersError) as error:
+        _leave_message(termination_log, str(error))
+        return ExitCode.BAD_ORDERS
+    return _run(orders, command, settings)
+
+
+def _run(orders: ServerOrders, command: Command, settings: Settings) -> int:
+    # Only now: bad orders are told in a tenth of a second, without loading an HTTP library.
+    import asyncio  # noqa: PLC0415
+
+    from gptoss_runtime.server.supervisor import run  # noqa: PLC0415
+
+    log.info("Starting %s", " ".join([*settings.vllm_command, *command.arguments]))
+    try:
+        ending = asyncio.run(run(orders, command, settings))
+    except (StartError, OSError) as error:
+        _leave_message(settings.termination_log, str(error))
+        return ExitCode.START_FAILED
+    message = termination_message(ending)
+    if message:
+        _leave_message(settings.termination_log, message)
+    return exit_code(ending)
+
+
+def _leave_message(path: Path, message: str) -> None:
+    """Log why the server ends, and write it where Kubernetes reads it."""
+    log.error("%s", message)
+    try:
+        path.write_text(message + "\n", encoding="utf-8")
+    except OSError as error:
+        log.warning("Cannot write the termination message to %s: %s", path, error.strerror)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What the environment says to `gptoss-server`."""
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gptoss_runtime.contract import (
+    AGENT_PORT,
+    HEALTH_PORT,
+    OPENAI_PORT,
+    SERVER_ENV,
+    TERMINATION_LOG,
+    ContractError,
+    ServerOrders,
+)
+from gptoss_runtime.server.args import ModelDirectory, PodFacts, is_directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Where things are. The defaults are those of the contract; tests set other ports."""
+
+    openai_port: int = OPENAI_PORT
+    health_port: int = HEALTH_PORT
+    agent_port: int = AGENT_PORT
+    termination_log: Path = Path(TERMINATION_LOG)
+    vllm_command: tuple[str, ...] = ("vllm", "serve")
+    """Program that takes the arguments of `vllm serve`."""
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Return the settings in `environment`. Raises ContractError where a port is no number."""
+    return Settings(
+        openai_port=_port(environment, "GPTOSS_OPENAI_PORT", OPENAI_PORT),
+        health_port=_port(environment, "GPTOSS_HEALTH_PORT", HEALTH_PORT),
+        agent_port=_port(environment, "GPTOSS_AGENT_PORT", AGENT_PORT),
+        termination_log=Path(environment.get("GPTOSS_TERMINATION_LOG", TERMINATION_LOG)),
+        vllm_command=tuple(shlex.split(environment.get("GPTOSS_VLLM_COMMAND", "vllm serve"))),
+    )
+
+
+def read_orders(environment: Mapping[str, str]) -> ServerOrders:
+    """Return the orders in `environment`. Raises ContractError."""
+    text = environment.get(SERVER_ENV)
+    if not text:
+        raise ContractError(f"{SERVER_ENV} is not set: it holds the server's orders as JSON; the operator writes it")
+    orders = ServerOrders.decode(text)
+    texts = {"model": [orders.model], "revision": [orders.revision]}
+    lists = {"served_names": orders.served_names, "extra_args": orders.extra_args}
+    for name, values in (texts | lists).items():
+        wrong = (
+            [value for value in values if not isinstance(value, str)] if isinstance(values, list | tuple) else [values]
+        )
+        if wrong:
+            raise ContractError(f"server orders: {name} must be text, not {wrong[0]!r}")
+    return orders
+
+
+def read_facts(orders: ServerOrders, settings: Settings, environment: Mapping[str, str]) -> PodFacts:
+    """Return what is to be known of this pod, from its file system, its environment and the kernel."""
+    return PodFacts(
+        model_directory=_look_at(orders.model) if is_directory(orders.model) else None,
+        device=environment.get("GPTOSS_DEVICE", ""),
+        allowed_cpus=tuple(sorted(os.sched_getaffinity(0))),
+        ipv6_only=":" in environment.get("POD_IP", ""),
+        environment=environment,
+        openai_port=settings.openai_port,
+    )
+
+
+def _look_at(path: str) -> ModelDirectory:
+    directory = Path(path)
+    return ModelDirectory(
+        exists=directory.is_dir(),
+        has_config=os.access(directory / "config.json", os.R_OK),
+    )
+
+
+def _port(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, str(default))
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        raise ContractError(f"{name} is {text!r}: a port number is needed")
+    return int(text)

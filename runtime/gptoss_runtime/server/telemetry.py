@@ -1,0 +1,66 @@
+"""From vLLM's exposition to the few numbers of the state document. Pure. Metric names are those of vLLM 0.32."""
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from gptoss_runtime.contract import Counter, Gauge
+from gptoss_runtime.exposition import label_values, read_samples, total
+
+
+_FINISHED = "vllm:request_success_total"
+_FINISHED_REASON = "finished_reason"
+_COUNTERS = MappingProxyType(
+    {
+        Counter.PROMPT_TOKENS: "vllm:prompt_tokens_total",
+        Counter.GENERATION_TOKENS: "vllm:generation_tokens_total",
+        Counter.REQUESTS_FINISHED: _FINISHED,
+        Counter.REQUESTS_REJECTED: "vllm:admission_rejections_total",
+        Counter.PREEMPTIONS: "vllm:num_preemptions_total",
+        Counter.FIRST_TOKENS: "vllm:time_to_first_token_seconds_count",
+        Counter.FIRST_TOKEN_SECONDS: "vllm:time_to_first_token_seconds_sum",
+    }
+)
+_GAUGES = MappingProxyType(
+    {
+        Gauge.REQUESTS_RUNNING: "vllm:num_requests_running",
+        Gauge.REQUESTS_WAITING: "vllm:num_requests_waiting",
+        Gauge.KV_CACHE_USAGE: "vllm:kv_cache_usage_perc",
+    }
+)
+_NAMES = frozenset({*_COUNTERS.values(), *_GAUGES.values()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """What one look at vLLM's metrics told; absent is unknown."""
+
+    counters: dict[str, float] = field(default_factory=dict)
+    gauges: dict[str, float] = field(default_factory=dict)
+
+
+def numbers_of(exposition: str) -> Numbers:
+    """Return the numbers in vLLM's `/metrics`, summed over its engines."""
+    samples = read_samples(exposition, _NAMES)
+    counters = {str(key): total(samples, name) for key, name in _COUNTERS.items()}
+    for reason in label_values(samples, _FINISHED, _FINISHED_REASON):
+        counters[f"{Counter.REQUESTS_FINISHED}_{reason}"] = total(samples, _FINISHED, **{_FINISHED_REASON: reason})
+    gauges = {str(key): total(samples, name) for key, name in _GAUGES.items()}
+    return Numbers(counters=_known(counters), gauges=_known(gauges))
+
+
+def in_flight(load: int | None, numbers: Numbers | None) -> int | None:
+    """Return how many requests are in vLLM; None when nothing told.
+
+    The larger of two counts. `/load` counts answers until their last byte was handed over, the engine counts until the
+    last token; but `/load` goes down twice for some clients that hang up, so it alone may be too low.
+    """
+    gauges = numbers.gauges if numbers else {}
+    engine = [gauges[name] for name in (Gauge.REQUESTS_RUNNING, Gauge.REQUESTS_WAITING) if name in gauges]
+    counts = [int(sum(engine))] if engine else []
+    if load is not None:
+        counts.append(max(load, 0))
+    return max(counts) if counts else None
+
+
+def _known(values: dict[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}
