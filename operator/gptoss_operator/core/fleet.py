@@ -34,6 +34,16 @@ class Replica:
         return self.workload is not None and self.workload.object.metadata.deletion_timestamp is None
 
     @property
+    def orphaned(self) -> bool:
+        """Whether its pod stays without a StatefulSet, which adopts it when it is created again.
+
+        Any other slot in use is passed over: a new pod would wait for the one that still leaves under its name.
+        """
+        meta = self.pod.metadata if self.pod else None
+        owned = meta is not None and any(owner.controller for owner in meta.owner_references)
+        return self.workload is None and meta is not None and meta.deletion_timestamp is None and not owned
+
+    @property
     def ready(self) -> bool:
         """Whether its pod answers requests."""
         return self.judgement.state is PodState.READY
@@ -97,8 +107,7 @@ def decide_fleet(desired: int, replicas: Sequence[Replica], revision: str) -> tu
     victims = {replica.slot for replica in sorted(existing, key=lambda r: _victim_order(r, revision))[:surplus]}
     kept = [replica for replica in existing if replica.slot not in victims]
     missing = max(0, desired - len(kept))
-    # A new pod would wait for one that still leaves under the same name, so slots in use are passed over.
-    created = _free_slots(missing, taken={replica.slot for replica in replicas})
+    created = _free_slots(missing, taken={replica.slot for replica in replicas if not replica.orphaned})
     return tuple(
         sorted(
             (

@@ -98,7 +98,7 @@ def _refuse(problem: str, before: GptOssStatus, seen: Observation, now: datetime
 
 
 def _resolve(spec: GptOssSpec, before: GptOssStatus, options: RenderOptions) -> ResolvedDefaults:
-    """Return the images to use: the user's, else those chosen before, so that an operator's upgrade restarts nothing."""
+    """Return the images to use: the user's, else those chosen before, so an operator's upgrade restarts nothing."""
     chosen = before.resolved or ResolvedDefaults()
     return ResolvedDefaults(
         image=spec.image or chosen.image or options.server_image,

@@ -1,0 +1,192 @@
+"""What tests of the core arrange with: short ways to say what a user asks for and what is seen."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from gptoss_operator.api import names
+from gptoss_operator.core.actions import Apply, Delete, Plan, digest_of
+from gptoss_operator.core.objects import (
+    Child,
+    ContainerState,
+    ContainerStateTerminated,
+    ContainerStateWaiting,
+    ContainerStatus,
+    ObjectMeta,
+    Pod,
+    PodCondition,
+    PodStatus,
+)
+from gptoss_operator.core.observation import ChildKey, Manifest, Observation, ObservedChild, Owner
+from gptoss_operator.core.plan import make_plan
+from gptoss_operator.core.render.options import RenderOptions
+
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+OWNER = Owner(name="chat", namespace="demo", uid="owner-uid", generation=1)
+OPTIONS = RenderOptions(server_image="server:1", gateway_image="gateway:1")
+
+
+def a_body(**spec: Any) -> dict[str, Any]:  # noqa: ANN401 - a raw object of the API
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": {"name": OWNER.name, "namespace": OWNER.namespace, "uid": OWNER.uid, "generation": 1},
+        "spec": {"model": {"name": "gpt-oss-20b"}, **spec},
+    }
+
+
+def a_pod(
+    slot: int,
+    *,
+    revision: str = "",
+    ready: bool = False,
+    leaving: bool = False,
+    age: timedelta = timedelta(0),
+    containers: tuple[ContainerStatus, ...] = (),
+    conditions: tuple[PodCondition, ...] = (),
+) -> Pod:
+    name = f"{names.replica(OWNER.name, slot)}-0"
+    return Pod(
+        metadata=ObjectMeta(
+            name=name,
+            namespace=OWNER.namespace,
+            uid=f"{name}-uid-{revision}",
+            resource_version="1",
+            creation_timestamp=NOW - age,
+            deletion_timestamp=NOW if leaving else None,
+            labels={names.LABEL_SLOT: str(slot), names.LABEL_REVISION: revision},
+        ),
+        status=PodStatus(
+            phase="Running",
+            conditions=(PodCondition(type="Ready", status="True" if ready else "False"), *conditions),
+            container_statuses=containers,
+        ),
+    )
+
+
+def a_gateway_pod(number: int, *, ready: bool = True) -> Pod:
+    name = f"chat-gateway-{number}"
+    return Pod(
+        metadata=ObjectMeta(name=name, uid=name, resource_version="1", creation_timestamp=NOW),
+        status=PodStatus(conditions=(PodCondition(type="Ready", status="True" if ready else "False"),)),
+    )
+
+
+def a_waiting_container(reason: str, message: str = "") -> ContainerStatus:
+    return ContainerStatus(
+        name="server", state=ContainerState(waiting=ContainerStateWaiting(reason=reason, message=message))
+    )
+
+
+def an_ended_container(exit_code: int, message: str = "", reason: str = "Error") -> ContainerStatus:
+    ended = ContainerStateTerminated(exit_code=exit_code, reason=reason, message=message)
+    return ContainerStatus(
+        name="server",
+        restart_count=1,
+        state=ContainerState(waiting=ContainerStateWaiting(reason="CrashLoopBackOff")),
+        last_state=ContainerState(terminated=ended),
+    )
+
+
+def seen(children: Iterable[ObservedChild] = (), pods: Iterable[Pod] = (), gateways: int = 0) -> Observation:
+    return Observation(
+        owner=OWNER,
+        children={ChildKey(_kind_of(c), c.object.metadata.name): c for c in children},
+        replica_pods=tuple(pods),
+        gateway_pods=tuple(a_gateway_pod(number) for number in range(gateways)),
+    )
+
+
+def a_replica_set(
+    slot: int, revision: str, *, digest: str | None = None, age: timedelta = timedelta(0)
+) -> ObservedChild:
+    name = names.replica(OWNER.name, slot)
+    labels = {names.LABEL_SLOT: str(slot), names.LABEL_REVISION: revision, "kind": "StatefulSet"}
+    meta = ObjectMeta(name=name, uid=f"{name}-uid", resource_version="1", labels=labels, creation_timestamp=NOW - age)
+    return ObservedChild(object=Child(metadata=meta), applied_digest=digest)
+
+
+def _kind_of(child: ObservedChild) -> str:
+    return child.object.metadata.labels["kind"]
+
+
+class Cluster:
+    """A very small cluster that does at once what it is told: for following a plan through many passes."""
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        self.body = body
+        self.children: dict[ChildKey, ObservedChild] = {}
+        self.pods: dict[int, Pod] = {}
+        self.unready: set[int] = set()
+        """Slots whose pods do not become ready."""
+        self.ready_history: list[int] = []
+        self._serial = 0
+
+    def look(self) -> Observation:
+        gateways = self.children.get(ChildKey("Deployment", "chat-gateway"))
+        return Observation(
+            owner=OWNER,
+            children=dict(self.children),
+            replica_pods=tuple(self.pods.values()),
+            gateway_pods=tuple(a_gateway_pod(n) for n in range(2)) if gateways else (),
+        )
+
+    def pass_once(self, stop_after: int | None = None) -> Plan:
+        """Make one plan and do its first `stop_after` calls, or all, and the status."""
+        plan = make_plan(self.body, self.look(), OPTIONS, NOW)
+        calls: list[Apply | Delete] = [*plan.applies, *plan.deletes]
+        for call in calls[:stop_after]:
+            if isinstance(call, Delete):
+                self._delete(call.key)
+            else:
+                self._apply(call.manifest)
+        if plan.status and (stop_after is None or stop_after > len(calls)):
+            self.body["status"] = plan.status.model_dump(by_alias=True, exclude_none=True, mode="json")
+        self._settle_pods()
+        return plan
+
+    def run(self, passes: int = 40) -> Plan:
+        """Make passes until one does nothing. Fails when that does not happen."""
+        for _ in range(passes):
+            plan = self.pass_once()
+            if not plan.applies and not plan.deletes and plan.status is None:
+                return plan
+        raise AssertionError(f"not settled after {passes} passes: {plan.reason}")
+
+    def _apply(self, manifest: Manifest) -> None:
+        key = ChildKey(manifest["kind"], manifest["metadata"]["name"])
+        old = self.children.get(key)
+        self._serial += 1
+        meta = ObjectMeta(
+            name=key.name,
+            uid=old.object.metadata.uid if old else f"uid-{self._serial}",
+            resource_version=str(self._serial),
+            labels={**manifest["metadata"]["labels"]},
+            creation_timestamp=NOW,
+        )
+        self.children[key] = ObservedChild(object=Child(metadata=meta), applied_digest=digest_of(manifest))
+
+    def _delete(self, key: ChildKey) -> None:
+        if key.kind == "Pod":
+            slot = next(slot for slot, pod in self.pods.items() if pod.metadata.name == key.name)
+            del self.pods[slot]
+            self.ready_history.append(self._ready())
+        else:
+            del self.children[key]
+
+    def _settle_pods(self) -> None:
+        """Let the StatefulSet controller and the kubelet catch up."""
+        sets = {
+            int(child.object.metadata.labels[names.LABEL_SLOT]): child.object.metadata.labels[names.LABEL_REVISION]
+            for key, child in self.children.items()
+            if key.kind == "StatefulSet"
+        }
+        self.pods = {slot: pod for slot, pod in self.pods.items() if slot in sets}
+        for slot, revision in sets.items():
+            if slot not in self.pods:
+                self.pods[slot] = a_pod(slot, revision=revision, ready=slot not in self.unready)
+        self.ready_history.append(self._ready())
+
+    def _ready(self) -> int:
+        return sum(pod.status.conditions[0].status == "True" for pod in self.pods.values())

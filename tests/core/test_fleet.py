@@ -1,0 +1,78 @@
+"""Which slots are created, replaced and removed."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gptoss_operator.core.fleet import Action, Replica, decide_fleet, replicas_of
+from tests.core.builders import NOW, a_pod, a_replica_set, seen
+
+
+OLD, NEW = "old", "new"
+
+
+def fleet(*replicas: tuple[int, str, bool]) -> tuple[Replica, ...]:
+    """Return replicas from (slot, revision, ready)."""
+    return replicas_of(
+        seen(
+            [a_replica_set(slot, revision) for slot, revision, _ in replicas],
+            [a_pod(slot, revision=revision, ready=ready) for slot, revision, ready in replicas],
+        ),
+        NOW,
+    )
+
+
+def actions(desired: int, replicas: tuple[Replica, ...]) -> dict[int, Action]:
+    return {step.slot: step.action for step in decide_fleet(desired, replicas, NEW)}
+
+
+def test_creates_the_lowest_free_slots() -> None:
+    assert actions(3, fleet((1, NEW, True))) == {0: Action.CREATE, 1: Action.KEEP, 2: Action.CREATE}
+
+
+def test_passes_over_a_slot_whose_pod_still_leaves() -> None:
+    leaving = replicas_of(seen([], [a_pod(0, revision=NEW, leaving=True)]), NOW)
+    assert actions(1, leaving) == {1: Action.CREATE}
+
+
+def test_removes_what_is_not_ready_first_then_the_highest_slot() -> None:
+    replicas = fleet((0, NEW, False), (1, NEW, True), (2, NEW, True))
+    assert actions(2, replicas)[0] is Action.REMOVE
+    assert actions(1, replicas) == {0: Action.REMOVE, 1: Action.KEEP, 2: Action.REMOVE}
+
+
+def test_removes_an_old_revision_before_a_current_one() -> None:
+    assert actions(1, fleet((0, OLD, True), (1, NEW, True))) == {0: Action.REMOVE, 1: Action.KEEP}
+
+
+def test_updates_one_ready_replica_while_the_others_hold() -> None:
+    assert actions(2, fleet((0, OLD, True), (1, OLD, True))) == {0: Action.UPDATE, 1: Action.HOLD}
+
+
+def test_holds_every_ready_replica_while_one_is_not_ready() -> None:
+    assert actions(2, fleet((0, NEW, False), (1, OLD, True))) == {0: Action.KEEP, 1: Action.HOLD}
+
+
+def test_replaces_a_broken_replica_of_an_old_revision_at_once() -> None:
+    assert actions(2, fleet((0, OLD, False), (1, OLD, True))) == {0: Action.UPDATE, 1: Action.HOLD}
+
+
+@given(
+    desired=st.integers(0, 6),
+    replicas=st.lists(
+        st.tuples(st.integers(0, 8), st.sampled_from([OLD, NEW]), st.booleans()), max_size=8, unique_by=lambda r: r[0]
+    ),
+)
+def test_bounds_hold_for_any_fleet(desired: int, replicas: list[tuple[int, str, bool]]) -> None:
+    steps = decide_fleet(desired, fleet(*replicas), NEW)
+    remaining = [step for step in steps if step.action is not Action.REMOVE]
+    assert len(remaining) == desired
+    assert len({step.slot for step in steps}) == len(steps)
+    assert all(step.reason for step in steps)
+    ready = {slot for slot, _, is_ready in replicas if is_ready}
+    disturbed = [s for s in steps if s.slot in ready and s.action in (Action.UPDATE, Action.REPLACE_POD)]
+    assert len(disturbed) <= 1
+    removed_ready = [s for s in steps if s.action is Action.REMOVE and s.slot in ready]
+    kept_unready = [
+        s for s in steps if s.action is not Action.REMOVE and s.action is not Action.CREATE and s.slot not in ready
+    ]
+    assert not (removed_ready and kept_unready)

@@ -1,0 +1,115 @@
+"""Manifests: what they hold for each field of the spec, and that HAProxy understands its configuration."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gptoss_operator.api.spec import GptOssSpec
+from gptoss_operator.core.observation import Manifest
+from gptoss_operator.core.render.haproxy import ERRORS, error_json, haproxy_config, slots
+from gptoss_operator.core.render.pod import pod_template
+from gptoss_operator.core.render.statefulset import replica_set, revision_of
+from gptoss_runtime.contract import ServerOrders
+from tests.core.builders import OPTIONS, OWNER
+
+
+def a_spec(**fields: Any) -> GptOssSpec:  # noqa: ANN401 - a raw spec
+    return GptOssSpec.model_validate({"model": {"name": "gpt-oss-20b"}, **fields})
+
+
+def a_pod_spec(**fields: Any) -> Manifest:  # noqa: ANN401 - a raw spec
+    spec: Manifest = pod_template(OWNER.name, a_spec(**fields), "server:1", OPTIONS)["spec"]
+    return spec
+
+
+def orders_of(pod: Manifest) -> ServerOrders:
+    (document,) = (e["value"] for e in pod["containers"][0]["env"] if e["name"] == "GPTOSS_SERVER")
+    return ServerOrders.decode(document)
+
+
+def test_orders_follow_from_the_spec() -> None:
+    pod = a_pod_spec(
+        tensorParallel=4,
+        drainSeconds=7,
+        engine={"maxModelLen": 4096, "maxNumSeqs": 16, "gpuMemoryUtilization": 0.9, "extraArgs": ["--enforce-eager"]},
+    )
+    assert orders_of(pod) == ServerOrders(
+        model="openai/gpt-oss-20b",
+        served_names=("openai/gpt-oss-20b",),
+        tensor_parallel_size=4,
+        max_model_len=4096,
+        max_num_seqs=16,
+        gpu_memory_utilization=0.9,
+        extra_args=("--enforce-eager",),
+        drain_seconds=7,
+        endpoint_grace_seconds=3,
+    )
+    assert pod["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": "4"}
+    assert pod["terminationGracePeriodSeconds"] == 3 + 7 + 30
+
+
+def test_a_claim_is_mounted_read_only_and_its_path_is_the_model() -> None:
+    pod = a_pod_spec(model={"source": {"persistentVolumeClaim": {"claimName": "weights", "path": "tiny"}}})
+    orders = orders_of(pod)
+    assert (orders.model, orders.served_names) == ("/models/tiny", ("chat",))
+    assert {"name": "model", "persistentVolumeClaim": {"claimName": "weights", "readOnly": True}} in pod["volumes"]
+    assert {"name": "model", "mountPath": "/models", "readOnly": True} in pod["containers"][0]["volumeMounts"]
+
+
+def test_a_token_reaches_the_server_as_a_reference_only() -> None:
+    token = {"name": "hub", "key": "token"}
+    source = {"huggingFace": {"repository": "me/mine", "revision": "abc", "tokenSecretRef": token}}
+    pod = a_pod_spec(model={"source": source})
+    assert (orders_of(pod).model, orders_of(pod).revision) == ("me/mine", "abc")
+    assert {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": token}} in pod["containers"][0]["env"]
+
+
+def test_pods_are_restricted() -> None:
+    pod = a_pod_spec()
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["containers"][0]["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_users_labels_do_not_replace_ours() -> None:
+    template = pod_template(
+        OWNER.name, a_spec(pod={"labels": {"team": "a", "gptoss.dev/deployment": "other"}}), "server:1", OPTIONS
+    )
+    assert template["metadata"]["labels"]["team"] == "a"
+    assert template["metadata"]["labels"]["gptoss.dev/deployment"] == "chat"
+
+
+def test_every_slot_has_the_same_revision_and_a_change_has_another() -> None:
+    template = pod_template(OWNER.name, a_spec(), "server:1", OPTIONS)
+    sets = [replica_set(OWNER, slot, template) for slot in range(3)]
+    assert {s["metadata"]["labels"]["gptoss.dev/revision"] for s in sets} == {revision_of(template)}
+    assert revision_of(template) != revision_of(pod_template(OWNER.name, a_spec(), "server:2", OPTIONS))
+    assert revision_of(template) == revision_of(pod_template(OWNER.name, a_spec(replicas=9), "server:1", OPTIONS))
+
+
+@pytest.mark.parametrize("fields", [{}, {"drainSeconds": 0, "replicas": 100, "routing": {"queue": {"maxRequests": 1}}}])
+def test_haproxy_accepts_its_configuration(fields: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(haproxy_config(OWNER, a_spec(**fields), 2, "cluster.local"))
+    check = subprocess.run(["haproxy", "-c", "-f", str(file)], capture_output=True, text=True, check=False, timeout=20)
+    assert check.returncode == 0, check.stderr
+    assert "warning" not in check.stderr.lower()
+
+
+def test_errors_are_what_openai_clients_expect() -> None:
+    for kind, code, message in ERRORS.values():
+        body = json.loads(error_json(kind, code, message))
+        assert set(body["error"]) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize(("replicas", "expected"), [(0, 32), (24, 32), (25, 64), (1000, 1024)])
+def test_gateways_restart_for_more_slots_only_when_they_run_out(replicas: int, expected: int) -> None:
+    assert slots(replicas) == expected
