@@ -1,0 +1,245 @@
+"""The calls to the API server. The only file that knows the Kubernetes client, and where its errors are translated."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, Self
+
+import aiohttp
+from kubernetes.aio import config
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.config.config_exception import ConfigException
+
+from gptoss_operator.api import names
+from gptoss_operator.core.observation import Manifest
+from gptoss_operator.errors import Conflict, KubernetesError, NotFound, Refused, SettingsError, Unavailable
+from gptoss_operator.shell.resources import EVENT, RESOURCES
+
+
+CONNECT_SECONDS: Final = 10
+CALL_SECONDS: Final = 30
+"""How long one call may take in all, watches excepted."""
+
+SERVICE_ACCOUNT_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+APPLY_PATCH: Final = "application/apply-patch+yaml"
+
+
+def in_cluster() -> bool:
+    """Return whether the pod's service account is to be used. KUBECONFIG, where set, goes before it."""
+    return not os.environ.get("KUBECONFIG") and SERVICE_ACCOUNT_TOKEN.exists()
+
+
+class Kube:
+    """A connection to one API server. Every call has a time-out and raises only `KubernetesError`."""
+
+    def __init__(self, client: ApiClient, count: Callable[[str, str], None] = lambda _verb, _code: None) -> None:
+        self._client = client
+        self._client.user_agent = f"{names.FIELD_MANAGER}/{version('gptoss-operator')}"
+        self._count = count
+
+    @classmethod
+    async def connect(cls, count: Callable[[str, str], None] = lambda _verb, _code: None) -> Self:
+        """Return a connection made from the service account of the pod, or from KUBECONFIG.
+
+        `count` is told the verb and the HTTP status of each call. Raises SettingsError if neither is usable.
+        """
+        configuration = Configuration()
+        try:
+            if in_cluster():
+                config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            else:
+                await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        except (ConfigException, OSError) as error:
+            raise SettingsError(
+                f"No way to the API server: {error}. Run in a pod with a service account, or set KUBECONFIG."
+            ) from error
+        return cls(ApiClient(configuration), count)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()  # type: ignore[no-untyped-call]
+
+    async def list_page(
+        self, kind: str, namespace: str | None, *, selector: str = "", limit: int = 500, page: str = ""
+    ) -> bytes:
+        """Return one page of the objects of `kind` as JSON. `page` is the `continue` token of the page before.
+
+        Raises Conflict when the token has expired: the list has to start again.
+        """
+        query = {"limit": str(limit)} | ({"labelSelector": selector} if selector else {})
+        query |= {"continue": page} if page else {}
+        return await self._call("list", "GET", kind, namespace, query=query)
+
+    async def watch(
+        self,
+        kind: str,
+        namespace: str | None,
+        *,
+        resource_version: str,
+        selector: str = "",
+        server_seconds: float,
+        silence_seconds: float,
+    ) -> AsyncIterator[bytes]:
+        """Yield the lines of a watch from `resource_version` on, bookmarks included, until the server ends it.
+
+        The server is asked to end it after `server_seconds`. Raises Conflict when the version is too old, and
+        Unavailable when nothing has come for `silence_seconds`.
+        """
+        query = {
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(int(server_seconds)),
+        } | ({"labelSelector": selector} if selector else {})
+        limits = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=silence_seconds)
+        path = RESOURCES[kind].path(namespace)
+        async with self._request("watch", "GET", path, query=query, limits=limits) as response:
+            async for line in response.content:
+                yield line
+
+    async def get(self, kind: str, namespace: str, name: str) -> Manifest:
+        """Return one object. Raises NotFound."""
+        return _decoded(await self._call("get", "GET", kind, namespace, name))
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        """Apply `manifest` server-side as our field manager, taking over fields others have set; return the result."""
+        return await self._apply("apply", manifest)
+
+    async def apply_status(self, manifest: Manifest) -> Manifest:
+        """Apply the status of an object that exists, and return the whole object. Raises NotFound."""
+        return await self._apply("apply_status", manifest, "status")
+
+    async def delete(self, kind: str, namespace: str, name: str, *, uid: str, resource_version: str) -> Manifest:
+        """Delete one object if it still is the one given; its dependants follow in the background.
+
+        Returns what the server answers: the object while it is terminating, else a Status. Raises NotFound when it
+        is gone, Conflict when it has changed since or is another one of that name.
+        """
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": uid, "resourceVersion": resource_version},
+            "propagationPolicy": "Background",
+        }
+        return _decoded(await self._call("delete", "DELETE", kind, namespace, name, body=body))
+
+    async def create_event(self, event: Manifest) -> None:
+        """Create one Event of events.k8s.io/v1."""
+        await self._call("create", "POST", EVENT, event["metadata"]["namespace"], body=event)
+
+    async def _apply(self, verb: str, manifest: Manifest, subresource: str | None = None) -> Manifest:
+        metadata = manifest["metadata"]
+        answer = await self._call(
+            verb,
+            "PATCH",
+            manifest["kind"],
+            metadata["namespace"],
+            metadata["name"],
+            subresource=subresource,
+            query={"fieldManager": names.FIELD_MANAGER, "force": "true"},
+            body=manifest,
+            content_type=APPLY_PATCH,
+        )
+        return _decoded(answer)
+
+    async def _call(
+        self,
+        verb: str,
+        method: str,
+        kind: str,
+        namespace: str | None,
+        name: str | None = None,
+        *,
+        subresource: str | None = None,
+        query: Mapping[str, str] | None = None,
+        body: Manifest | None = None,
+        content_type: str = "application/json",
+    ) -> bytes:
+        path = RESOURCES[kind].path(namespace, name, subresource)
+        limits = aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=CONNECT_SECONDS)
+        async with self._request(
+            verb, method, path, query=query, body=body, content_type=content_type, limits=limits
+        ) as response:
+            return await response.read()
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        verb: str,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None,
+        limits: aiohttp.ClientTimeout,
+        body: Manifest | None = None,
+        content_type: str = "application/json",
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        what = f"{verb} {path}"
+        response: aiohttp.ClientResponse | None = None
+        try:
+            arguments = await self._client.param_serialize(
+                method,
+                path,
+                query_params=list((query or {}).items()),
+                header_params={"Accept": "application/json", "Content-Type": content_type},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            answer = await self._client.call_api(*arguments, _request_timeout=limits)
+            response = answer.response
+            self._count(verb, str(response.status))
+            if response.status >= HTTPStatus.BAD_REQUEST:
+                raise translate(what, response.status, await response.read(), response.headers)
+            yield response
+        except (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            if response is None:
+                self._count(verb, "none")
+            raise Unavailable(f"{what}: no answer from the API server ({type(error).__name__}: {error})") from error
+        finally:
+            if response is not None:
+                # A watch that is left in the middle cannot go back to the pool: its connection is closed.
+                response.close()
+
+
+def translate(what: str, status: int, body: bytes, headers: Mapping[str, str]) -> KubernetesError:
+    """Return the error that stands for an HTTP `status` of the API server, with the server's own words."""
+    message = f"{what}: {_message(body) or 'the API server gave no reason'} ({status})"
+    match status:
+        case HTTPStatus.NOT_FOUND:
+            return NotFound(message)
+        case HTTPStatus.CONFLICT | HTTPStatus.GONE:
+            return Conflict(message)
+        case HTTPStatus.UNAUTHORIZED | HTTPStatus.REQUEST_TIMEOUT | HTTPStatus.TOO_MANY_REQUESTS:
+            # Unauthorized passes by itself when a token has just been renewed.
+            return Unavailable(message, retry_after_seconds=_retry_after(headers))
+        case _ if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return Unavailable(message, retry_after_seconds=_retry_after(headers))
+        case _:
+            return Refused(message)
+
+
+def _message(body: bytes) -> str:
+    """Return the message of a Status object, or the text itself where a proxy answered instead of the API server."""
+    try:
+        decoded = json.loads(body)
+    except ValueError:
+        return body[:200].decode(errors="replace").strip()
+    return str(decoded.get("message", "")) if isinstance(decoded, dict) else ""
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of a Retry-After header. The API server never sends a date."""
+    value = headers.get("Retry-After", "")
+    return float(value) if value.isdigit() else None
+
+
+def _decoded(answer: bytes) -> dict[str, Any]:
+    decoded: dict[str, Any] = json.loads(answer)
+    return decoded

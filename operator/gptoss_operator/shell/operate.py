@@ -1,0 +1,172 @@
+"""Puts the parts together and keeps them running until the process is told to end, or one of them dies."""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final
+
+import kopf
+from aiohttp import web
+
+from gptoss_operator.api import names
+from gptoss_operator.core.objects import Child, Node, Pod
+from gptoss_operator.shell.bodies import Bodies
+from gptoss_operator.shell.carry_out import Hands
+from gptoss_operator.shell.cluster import Cluster
+from gptoss_operator.shell.handlers import kopf_settings, registry_of
+from gptoss_operator.shell.kube import Kube
+from gptoss_operator.shell.ledger import Ledger
+from gptoss_operator.shell.queue import WorkQueue
+from gptoss_operator.shell.reconcile import Reconciler
+from gptoss_operator.shell.reflect import Reflector
+from gptoss_operator.shell.settings import Settings
+from gptoss_operator.shell.store import Key, Store, key_of
+from gptoss_operator.shell.telemetry import Telemetry, http_application
+
+
+STUCK_SECONDS: Final = 180.0
+"""A reflector that has neither heard nor tried anything for this long will not come back by itself."""
+STOP_SECONDS: Final = 5.0
+"""How long the parts may take to end."""
+
+logger = logging.getLogger(__name__)
+
+AnyReflector = Reflector[Pod] | Reflector[Child] | Reflector[Node]
+
+
+class Operator:
+    """The parts of one operator process."""
+
+    def __init__(self, settings: Settings, kube: Kube, telemetry: Telemetry) -> None:
+        self.settings = settings
+        self.telemetry = telemetry
+        self.bodies = Bodies()
+        self.ledger = Ledger()
+        self.owners: Store[Child] = Store(self._owner_changed)
+        self.cluster = Cluster(settings.namespaces, self._wake)
+        hands = Hands(
+            writer=kube,
+            cluster=self.cluster,
+            bodies=self.bodies,
+            ledger=self.ledger,
+            instance=socket.gethostname(),
+        )
+        reconciler = Reconciler(hands=hands, options=settings.render_options, telemetry=telemetry, exists=self._exists)
+        self.queue = WorkQueue(reconciler.reconcile_once)
+        self.reflectors: list[AnyReflector] = [
+            *self.cluster.reflectors(kube),
+            *(Reflector(kube, names.KIND, Child, self.owners, namespace=scope) for scope in self.cluster.scopes),
+        ]
+        telemetry.watch(lambda: len(self.queue), self._watch_ages)
+
+    def sick(self) -> str | None:
+        """Return why the process should be started again, or None."""
+        for reflector in self.reflectors:
+            if reflector.last_activity_age_seconds > STUCK_SECONDS:
+                return f"the watch of {reflector.kind} is stuck for {reflector.last_activity_age_seconds:.0f} s"
+        late = self.bodies.late()
+        return f"kopf's watch of {names.KIND} has gone silent: {late}" if late else None
+
+    def not_ready(self) -> str | None:
+        """Return what is still to be read before the first pass, or None."""
+        missing = sorted({reflector.kind for reflector in self.reflectors if not reflector.synced.is_set()})
+        return f"not listed yet: {', '.join(missing)}" if missing else None
+
+    async def work(self) -> None:
+        """Make passes, once everything has been listed: before, absent and unknown look the same."""
+        for reflector in self.reflectors:
+            await reflector.synced.wait()
+        logger.info("Everything is listed: %d objects, %d pods", len(self.owners), len(self.cluster.pods))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.queue.run())
+            group.create_task(self.queue.resync(self.bodies.keys, self.settings.resync_seconds))
+
+    async def serve_kopf(self, ready: asyncio.Event) -> None:
+        """Run kopf. `ready` is set when it has started."""
+        registry = registry_of(self.bodies, self._wake, self._gone)
+        await kopf.operator(
+            registry=registry,
+            settings=kopf_settings(),
+            standalone=True,
+            clusterwide=not self.settings.namespaces,
+            namespaces=self.settings.namespaces,
+            ready_flag=ready,
+        )
+
+    def _wake(self, key: Key) -> None:
+        if self.bodies.get(key) is not None:
+            self.queue.add(key)
+
+    def _gone(self, key: Key, uid: str) -> None:
+        if self.bodies.forget(key, uid):
+            self.queue.forget(key)
+            self.ledger.forget(key)
+            self.telemetry.forget(key)
+
+    def _exists(self, key: Key, uid: str) -> bool:
+        owner = self.owners.get(key)
+        return owner is not None and owner.metadata.uid == uid
+
+    def _owner_changed(self, before: Child | None, after: Child | None) -> None:
+        """Our own watch of the users' objects notices what kopf has missed: a deletion, or silence."""
+        if before is not None and (after is None or after.metadata.uid != before.metadata.uid):
+            self._gone(key_of(before), before.metadata.uid)
+        if after is not None:
+            self.bodies.expect(after)
+            self._wake(key_of(after))
+
+    def _watch_ages(self) -> Iterable[tuple[str, float]]:
+        return [(reflector.kind, reflector.last_event_age_seconds) for reflector in self.reflectors]
+
+
+async def operate(settings: Settings) -> None:
+    """Run the operator until SIGTERM or SIGINT. Raises what killed a part that should run for ever."""
+    telemetry = Telemetry()
+    kube = await Kube.connect(telemetry.count_request)
+    operator = Operator(settings, kube, telemetry)
+    server = web.AppRunner(
+        http_application(telemetry, operator.sick, operator.not_ready), access_log=None, shutdown_timeout=1.0
+    )
+    try:
+        await server.setup()
+        await web.TCPSite(server, settings.http_host, settings.http_port).start()
+        await _run_until_told(operator)
+    finally:
+        await server.cleanup()
+        await kube.close()
+
+
+async def _run_until_told(operator: Operator) -> None:
+    """Run all parts; return on a signal. kopf comes last: it takes every later task for one of its own."""
+    told = asyncio.Event()
+    kopf_ready = asyncio.Event()
+    parts: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = [
+        *((f"reflector of {reflector.kind}", reflector.run) for reflector in operator.reflectors),
+        ("workers", operator.work),
+        ("signal handler", lambda: _take_signals(kopf_ready, told)),
+        ("kopf", lambda: operator.serve_kopf(kopf_ready)),
+    ]
+    tasks = [asyncio.create_task(run(), name=name) for name, run in parts]
+    waiter = asyncio.create_task(told.wait(), name="signal")
+    try:
+        done, _ = await asyncio.wait([*tasks, waiter], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in [*tasks, waiter]:
+            task.cancel()
+        _, hanging = await asyncio.wait([*tasks, waiter], timeout=STOP_SECONDS)
+        for task in hanging:
+            logger.error("The %s did not end within %.0f s", task.get_name(), STOP_SECONDS)
+    for task in done - {waiter}:
+        task.result()  # Raises what it died of.
+        raise RuntimeError(f"the {task.get_name()} ended, but should run for ever")
+
+
+async def _take_signals(kopf_ready: asyncio.Event, told: asyncio.Event) -> None:
+    """Take the signals over from kopf, which would wait for our parts to end by themselves. Never ends."""
+    loop = asyncio.get_running_loop()
+    await kopf_ready.wait()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    await asyncio.Event().wait()

@@ -1,0 +1,81 @@
+"""One pass over one object: observe, decide, carry out."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from gptoss_operator.core.actions import Plan
+from gptoss_operator.core.observation import Manifest, Observation
+from gptoss_operator.core.plan import make_plan
+from gptoss_operator.core.render.options import RenderOptions
+from gptoss_operator.shell.carry_out import Hands, Outcome, carry_out
+from gptoss_operator.shell.observe import observe, owner_of
+from gptoss_operator.shell.store import Key
+from gptoss_operator.shell.telemetry import Telemetry
+
+
+SOON_SECONDS: Final = 1.0
+"""When to look again after something came out otherwise than planned. Not at once: a refusal may differ each time."""
+PROBLEM_SECONDS: Final = 30.0
+"""When to try again what was refused: what stands in the way is not watched."""
+
+logger = logging.getLogger(__name__)
+
+Planner = Callable[[dict[str, Any], Observation, RenderOptions, datetime], Plan]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciler:
+    """Makes passes."""
+
+    hands: Hands
+    options: RenderOptions
+    telemetry: Telemetry
+    exists: Callable[[Key, str], bool]
+    """Whether the object with this name and uid is still there, as far as our own watch knows."""
+    planner: Planner = make_plan
+
+    async def reconcile_once(self, key: Key) -> float | None:
+        """Make one pass. Return in how many seconds to make the next at the latest; None: at the next resync.
+
+        Raises KubernetesError when the pass could not be finished.
+        """
+        body = self.hands.bodies.get(key)
+        if body is None or body["metadata"].get("deletionTimestamp") or not self.exists(key, body["metadata"]["uid"]):
+            # Its children go with it: the cluster's garbage collection follows their owner references.
+            return None
+        began_at = time.monotonic()
+        result = "error"
+        try:
+            plan, outcome = await self._pass(key, body)
+            result = "changed" if _writes(plan) else "quiet"
+        finally:
+            self.telemetry.count_pass(result, time.monotonic() - began_at)
+        self.telemetry.show_replicas(key, (plan.status and plan.status.model_dump(by_alias=True)) or body.get("status"))
+        return _look_again_in(plan, outcome, has_problems=bool(self.hands.ledger.problems(key)))
+
+    async def _pass(self, key: Key, body: Manifest) -> tuple[Plan, Outcome]:
+        owner = owner_of(body)
+        seen = observe(owner, self.hands.cluster, self.hands.ledger)
+        plan = self.planner(body, seen, self.options, datetime.now(UTC))
+        level = logging.INFO if _writes(plan) else logging.DEBUG
+        logger.log(level, "%s/%s: %s", key.namespace, key.name, plan.reason, extra={"writes": _writes(plan)})
+        return plan, await carry_out(plan, owner, self.hands)
+
+
+def _writes(plan: Plan) -> int:
+    """Return how many objects the plan writes."""
+    return len(plan.applies) + len(plan.deletes) + (plan.status is not None)
+
+
+def _look_again_in(plan: Plan, outcome: Outcome, *, has_problems: bool) -> float | None:
+    """Return the earliest of the reasons to look again, in seconds."""
+    candidates = [plan.look_again_in_seconds] if plan.look_again_in_seconds is not None else []
+    if outcome.problems_changed or outcome.conflicts:
+        candidates.append(SOON_SECONDS)
+    if has_problems:
+        candidates.append(PROBLEM_SECONDS)
+    return min(candidates, default=None)
