@@ -1,0 +1,98 @@
+"""The provider `kind`: a cluster in a Docker container.
+
+Written by kind's documentation, and not tried yet: no machine at hand had a Docker engine.
+
+It gives the node tier. The API tier plays thousands of pods with invented addresses, which must not meet the machine's
+own network, so it is the provider `local`'s alone.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+from e2e.cluster.commands import run
+from e2e.cluster.errors import ClusterError
+from e2e.cluster.local.places import cache_root
+from e2e.cluster.progress import step
+from e2e.cluster.provider import GPU_RESOURCE, SIMULATED_GPU_LABEL, Cluster, Tier, checked_name
+
+
+CREATE_SECONDS = 600
+PROGRAMS = ("kind", "kubectl", "helm", "docker")
+SIMULATED_GPUS = 8
+
+
+class KindProvider:
+    """Clusters made by `kind`, which must be on PATH together with kubectl and helm."""
+
+    def up(self, name: str, tier: Tier) -> Cluster:
+        """Return the cluster, started now or found running."""
+        if tier is not Tier.NODE:
+            raise ClusterError("kind has no API tier: run it as root with --provider local")
+        if missing := [program for program in PROGRAMS if shutil.which(program) is None]:
+            raise ClusterError(f"not on PATH: {', '.join(missing)}; install them, or use --provider local as root")
+        running = self.find(name)
+        if running is not None:
+            return running
+        self.down(name)
+        cluster = describe(name)
+        with step(f"kind cluster {name}"):
+            run(
+                ["kind", "create", "cluster", "--name", name, "--kubeconfig", cluster.kubeconfig, "--wait", "5m"],
+                timeout_seconds=CREATE_SECONDS,
+            )
+        with step("simulated GPUs"):
+            simulate_gpus(cluster)
+        return cluster
+
+    def down(self, name: str) -> None:
+        """End the cluster; no cluster is no error."""
+        run(["kind", "delete", "cluster", "--name", checked_name(name)], timeout_seconds=CREATE_SECONDS)
+        shutil.rmtree(home(name), ignore_errors=True)
+
+    def find(self, name: str) -> Cluster | None:
+        """Return the cluster if it is up and answers."""
+        if name not in run(["kind", "get", "clusters"], timeout_seconds=60).split():
+            return None
+        cluster = describe(name)
+        try:
+            run([*cluster.kubectl(), "get", "--raw=/readyz"], timeout_seconds=30)
+        except ClusterError:
+            return None
+        return cluster
+
+
+def home(name: str) -> Path:
+    """Return the directory of what we keep about a cluster."""
+    return cache_root() / "kind" / checked_name(name)
+
+
+def describe(name: str) -> Cluster:
+    """Return the cluster of that name; containerd is the one inside the node's container."""
+    directory = home(name)
+    programs = directory / "bin"
+    programs.mkdir(parents=True, exist_ok=True)
+    for program in ("kubectl", "helm"):
+        found = shutil.which(program)
+        if found is not None and not (programs / program).exists():
+            (programs / program).symlink_to(found)
+    kubeconfig = str(directory / "kubeconfig")
+    return Cluster(
+        name=name,
+        provider="kind",
+        tier=Tier.NODE,
+        kubeconfig=kubeconfig,
+        inner_kubeconfig=kubeconfig,
+        bin_dir=str(programs),
+        network=None,
+        ctr=("docker", "exec", "--interactive", f"{name}-control-plane", "ctr", "--namespace=k8s.io"),
+    )
+
+
+def simulate_gpus(cluster: Cluster) -> None:
+    """Give the node a capacity of GPUs by a patch; the kubelet keeps resources that no plugin of its own manages."""
+    node = f"{cluster.name}-control-plane"
+    patch = [{"op": "add", "path": "/status/capacity/" + GPU_RESOURCE.replace("/", "~1"), "value": str(SIMULATED_GPUS)}]
+    words = ["patch", "node", node, "--subresource=status", "--type=json", f"--patch={json.dumps(patch)}"]
+    run([*cluster.kubectl(), *words], timeout_seconds=30)
+    run([*cluster.kubectl(), "label", "node", node, f"{SIMULATED_GPU_LABEL}=true", "--overwrite"], timeout_seconds=30)

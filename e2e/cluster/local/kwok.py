@@ -1,0 +1,79 @@
+"""Simulated nodes and pods of the API tier, played by KWOK."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from e2e.cluster.local.controlplane import Launcher
+from e2e.cluster.local.netns import SIMULATED_POD_RANGE
+from e2e.cluster.local.processes import Process, wait_until
+from e2e.cluster.progress import step
+from e2e.cluster.provider import GPU_RESOURCE, SIMULATED_GPU_LABEL
+
+
+STAGES = Path(__file__).with_name("stages.yaml")
+NODE_SELECTOR = "type=kwok"
+"""KWOK plays only the nodes with this label, and only their pods."""
+FIRST_NODE = "simulated-gpu-1"
+"""The node that every cluster of the API tier begins with."""
+
+
+def gpu_node(
+    name: str,
+    *,
+    zone: str = "zone-a",
+    capacity_type: str = "on-demand",
+    gpus: int = 8,
+    product: str = "NVIDIA-H100-80GB-HBM3",
+) -> dict[str, Any]:
+    """Return the manifest of a node with simulated GPUs; apply it, and pods can run there.
+
+    `capacity_type` is `on-demand` or `spot`, under the label that Karpenter uses.
+    """
+    resources = {"cpu": "192", "memory": "2Ti", "pods": "110", "ephemeral-storage": "4Ti", GPU_RESOURCE: str(gpus)}
+    labels = {
+        "type": "kwok",
+        SIMULATED_GPU_LABEL: "true",
+        "kubernetes.io/hostname": name,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": "amd64",
+        "topology.kubernetes.io/zone": zone,
+        "karpenter.sh/capacity-type": capacity_type,
+        "nvidia.com/gpu.product": product,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": labels},
+        "status": {"capacity": resources, "allocatable": resources},
+    }
+
+
+def start_kwok(launcher: Launcher) -> Process:
+    """Start KWOK and return it when the first simulated node is ready."""
+    with step("simulated nodes (KWOK)"):
+        process = launcher.start(
+            "kwok",
+            f"--kubeconfig={launcher.places.inner_kubeconfig}",
+            f"--config={STAGES}",
+            f"--manage-nodes-with-label-selector={NODE_SELECTOR}",
+            f"--cidr={SIMULATED_POD_RANGE}",
+            "--node-ip=127.0.0.1",
+            "--node-lease-duration-seconds=200",
+            "--server-address=127.0.0.1:10247",
+        )
+        launcher.kubectl("apply", "--server-side", "--filename=-", given=yaml.safe_dump(gpu_node(FIRST_NODE)))
+        wait_until(
+            lambda: is_ready(launcher, FIRST_NODE),
+            what=f"the simulated node {FIRST_NODE}",
+            timeout_seconds=60,
+            alive=[process],
+        )
+    return process
+
+
+def is_ready(launcher: Launcher, node: str) -> bool:
+    """Whether a node says that it is ready."""
+    path = """jsonpath={.status.conditions[?(@.type=="Ready")].status}"""
+    return launcher.kubectl("get", "node", node, "--ignore-not-found", f"--output={path}") == "True"

@@ -1,0 +1,63 @@
+"""A real API server for the tests below: started once for each run of pytest, and gone at its end."""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.cluster import lifecycle
+from e2e.cluster.commands import run
+from e2e.cluster.local.places import RUN_ROOT
+from e2e.cluster.provider import Cluster, Tier
+
+
+PREFIX = "it-"
+"""Names of these clusters: the prefix and the number of the pytest process."""
+TEST_SECONDS = 120
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Time the tests here without their fixtures, since the first cluster on a machine is built for minutes."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(TEST_SECONDS, func_only=True))
+
+
+@pytest.fixture(scope="session")
+def api(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A cluster of the API tier; `api.enter()` begins the commands that must reach its simulated pods."""
+    name = f"{PREFIX}{os.getpid()}"
+    with shown(request):
+        end_abandoned_clusters()
+        cluster = lifecycle.up(name, Tier.API)
+    yield cluster
+    with shown(request):
+        lifecycle.down(name)
+
+
+@pytest.fixture
+def namespace(api: Cluster) -> Iterator[str]:
+    """A fresh namespace. Its removal is asked for and not awaited: no test looks there again."""
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    run([*api.kubectl(), "create", "namespace", name], timeout_seconds=30)
+    yield name
+    run([*api.kubectl(), "delete", "namespace", name, "--wait=false"], timeout_seconds=30)
+
+
+def shown(request: pytest.FixtureRequest) -> contextlib.AbstractContextManager[None]:
+    """Let progress through to the person who waits, though pytest captures what tests print."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    if capture is None:
+        return contextlib.nullcontext()
+    manager: contextlib.AbstractContextManager[None] = capture.global_and_fixture_disabled()
+    return manager
+
+
+def end_abandoned_clusters() -> None:
+    """End the clusters of earlier runs that were killed before they could do it themselves."""
+    for directory in RUN_ROOT.glob(f"{PREFIX}*/"):
+        if not Path("/proc", directory.name.removeprefix(PREFIX)).exists():
+            lifecycle.down(directory.name)
