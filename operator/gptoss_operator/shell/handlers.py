@@ -12,7 +12,6 @@ from typing import Final
 import kopf
 
 from gptoss_operator.api import names
-from gptoss_operator.core.observation import Manifest
 from gptoss_operator.shell.bodies import Bodies
 from gptoss_operator.shell.kube import in_cluster
 from gptoss_operator.shell.store import Key
@@ -77,10 +76,11 @@ def registry_of(
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
     async def event(event: kopf.RawEvent, **_: object) -> None:
-        body: Manifest = dict(event["object"])
+        body = event["object"]
+        metadata = body["metadata"]
         if event["type"] == "DELETED":
-            gone(Key(body["metadata"]["namespace"], body["metadata"]["name"]), body["metadata"]["uid"])
+            gone(Key(metadata["namespace"], metadata["name"]), metadata["uid"])
         else:
-            changed(bodies.deliver(body))
+            changed(bodies.deliver(dict(body)))
 
     return registry

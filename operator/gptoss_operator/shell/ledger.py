@@ -65,6 +65,10 @@ class Ledger:
         for key in set(problems) - still_wanted:
             del problems[key]
 
+    def applied(self, deployment: Key) -> frozenset[ChildKey]:
+        """Return what was applied and has not been forgotten."""
+        return frozenset(self._entries.get(deployment, {}))
+
     def forget_child(self, deployment: Key, key: ChildKey) -> None:
         """Drop what is remembered of one object, which is deleted."""
         self._entries.get(deployment, {}).pop(key, None)

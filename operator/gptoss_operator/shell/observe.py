@@ -1,9 +1,11 @@
 """From what is reflected to what the core decides from."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from gptoss_operator.api import names
-from gptoss_operator.core.objects import ObjectMeta, Pod
+from gptoss_operator.core.objects import Child, ObjectMeta, Pod
 from gptoss_operator.core.observation import ChildKey, Manifest, Observation, ObservedChild, Owner
 from gptoss_operator.shell.cluster import Cluster
 from gptoss_operator.shell.ledger import Ledger
@@ -30,10 +32,12 @@ def is_controlled_by(metadata: ObjectMeta, uid: str) -> bool:
     return any(reference.controller and reference.uid == uid for reference in metadata.owner_references)
 
 
-def observe(owner: Owner, cluster: Cluster, ledger: Ledger) -> Observation:
-    """Return everything that is seen of one deployment."""
+def observe(
+    owner: Owner, cluster: Cluster, ledger: Ledger, lost: Mapping[ChildKey, Child] = MappingProxyType({})
+) -> Observation:
+    """Return everything that is seen of one deployment. `lost` are children that no store has; see `shell.lost`."""
     deployment = Key(owner.namespace, owner.name)
-    children = {}
+    children = {key: ObservedChild(object=child, applied_digest=None) for key, child in lost.items()}
     for kind, store in cluster.children.items():
         for child in store.part_of(deployment):
             if is_controlled_by(child.metadata, owner.uid):

@@ -12,6 +12,7 @@ from gptoss_operator.core.observation import Manifest, Observation
 from gptoss_operator.core.plan import make_plan
 from gptoss_operator.core.render.options import RenderOptions
 from gptoss_operator.shell.carry_out import Hands, Outcome, carry_out
+from gptoss_operator.shell.lost import find_lost
 from gptoss_operator.shell.observe import observe, owner_of
 from gptoss_operator.shell.store import Key
 from gptoss_operator.shell.telemetry import Telemetry
@@ -59,7 +60,8 @@ class Reconciler:
 
     async def _pass(self, key: Key, body: Manifest) -> tuple[Plan, Outcome]:
         owner = owner_of(body)
-        seen = observe(owner, self.hands.cluster, self.hands.ledger)
+        lost = await find_lost(owner, self.hands.cluster, self.hands.ledger, self.hands.writer)
+        seen = observe(owner, self.hands.cluster, self.hands.ledger, lost)
         plan = self.planner(body, seen, self.options, datetime.now(UTC))
         level = logging.INFO if _writes(plan) else logging.DEBUG
         logger.log(level, "%s/%s: %s", key.namespace, key.name, plan.reason, extra={"writes": _writes(plan)})

@@ -5,7 +5,7 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import Metric
@@ -31,6 +31,7 @@ class Telemetry:
     """Metrics of one process, in a registry of their own."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._passes = Counter(f"{PREFIX}_reconcile", "Passes made.", ["result"], registry=self.registry)
         self._pass_seconds = Histogram(
