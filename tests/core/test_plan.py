@@ -36,7 +36,7 @@ def test_a_settled_cluster_yields_no_calls_and_no_status_write() -> None:
     cluster = Cluster(a_body(replicas=3))
     quiet = cluster.run()
     assert (quiet.applies, quiet.deletes, quiet.status, quiet.notes) == ((), (), None, ())
-    assert quiet.reason == "nothing to do: everything is as the spec asks"
+    assert quiet.reason == "settled: everything is as the spec asks"
     assert conditions(cluster.body) == {
         "Accepted": ("True", "Valid"),
         "Available": ("True", "ReplicasReady"),

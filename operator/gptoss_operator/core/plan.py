@@ -201,7 +201,9 @@ def _reason(
     if done:
         return "; ".join(done)
     state = next((f for f in findings if f.type is ConditionType.PROGRESSING), None)
-    return f"nothing to do: {state.message}" if state else "nothing to do"
+    if state and state.holds:
+        return f"waiting: {state.message}"
+    return "settled: everything is as the spec asks"
 
 
 def _by_key(*manifests: Manifest) -> dict[ChildKey, Manifest]:

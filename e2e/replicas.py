@@ -1,0 +1,22 @@
+"""What replicas say of themselves: their `/state` documents, read through the API server as any administrator can."""
+
+from e2e.kubectl import Kubectl
+from gptoss_runtime.contract import HEALTH_PORT, Counter, ReplicaState
+
+
+def state_of(kubectl: Kubectl, pod: str) -> ReplicaState:
+    """Return the state document of a replica's pod."""
+    path = f"/api/v1/namespaces/{kubectl.namespace}/pods/{pod}:{HEALTH_PORT}/proxy/state"
+    return ReplicaState.decode(kubectl.raw(path))
+
+
+def replica_pods(kubectl: Kubectl, deployment: str) -> list[str]:
+    """Return the names of the replicas' pods."""
+    selector = f"gptoss.dev/deployment={deployment},app.kubernetes.io/component=replica"
+    return sorted(pod["metadata"]["name"] for pod in kubectl.items("pods", "-l", selector))
+
+
+def answered(kubectl: Kubectl, deployment: str) -> dict[str, int]:
+    """Return how many requests each replica has answered since it started, as its vLLM counts them."""
+    states = {pod: state_of(kubectl, pod) for pod in replica_pods(kubectl, deployment)}
+    return {pod: int(state.counters[Counter.REQUESTS_FINISHED]) for pod, state in states.items()}
