@@ -7,6 +7,7 @@ from types import FrameType
 
 from e2e.cluster import lifecycle
 from e2e.cluster.errors import ClusterError
+from e2e.cluster.local import gpus
 from e2e.cluster.local.cluster import prepare
 from e2e.cluster.progress import say
 from e2e.cluster.provider import DEFAULT_NAME, Cluster, Tier
@@ -67,13 +68,30 @@ def carry_out(arguments: argparse.Namespace) -> None:
         case "down":
             lifecycle.down(arguments.name, arguments.provider)
         case "status":
-            cluster = lifecycle.find(arguments.name, arguments.provider)
-            if cluster is None:
-                raise ClusterError(f"cluster {arguments.name} is not up")
-            show(cluster)
+            show(running(arguments.name, arguments.provider))
         case "build":
             for program, path in prepare(arguments.tier).items():
                 print(f"{program}\t{path}")
+        case "gpu":
+            change_gpu(running(arguments.name), arguments.action, arguments.gpu)
+
+
+def running(name: str, provider: str = "auto") -> Cluster:
+    """Return a cluster that is up. Raises `ClusterError` when it is not."""
+    cluster = lifecycle.find(name, provider)
+    if cluster is None:
+        raise ClusterError(f"cluster {name} is not up; start it with: python -m e2e.cluster up --name {name}")
+    return cluster
+
+
+def change_gpu(cluster: Cluster, action: str, gpu: str | None) -> None:
+    """Change a simulated GPU if one is named, and print all of them."""
+    if action != "list":
+        if gpu is None:
+            raise ClusterError(f"which GPU is to be {action}? There are {', '.join(gpus.list_gpus(cluster))}")
+        gpus.set_health(cluster, gpu, healthy=action == "healthy")
+    for name, healthy in gpus.list_gpus(cluster).items():
+        print(f"{name}\t{'healthy' if healthy else 'unhealthy'}")
 
 
 def show(cluster: Cluster) -> None:

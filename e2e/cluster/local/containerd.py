@@ -56,9 +56,8 @@ def start_and_wait(launcher: Launcher, ctr: list[str]) -> Process:
     """Start containerd and return it when it answers."""
     places = launcher.places
     words = [program("containerd"), f"--config={places.run / 'containerd.toml'}"]
-    process = launcher.start_other(
-        "containerd", ["unshare", "--mount", "--propagation=slave", "--", *private(places, words)]
-    )
+    apart = ["unshare", "--mount", "--propagation=slave", "--"]
+    process = launcher.start_other("containerd", [*apart, *private(places, words)])
     wait_until(lambda: answers(ctr), what="containerd", timeout_seconds=READY_SECONDS, alive=[process])
     return process
 
@@ -67,7 +66,7 @@ def private(places: Places, words: list[str]) -> list[str]:
     """Return a command that lays this cluster's directories over the node's fixed ones, then becomes `words`.
 
     The kubelet's and containerd's paths are the same for every node: /var/lib/kubelet/device-plugins cannot even be
-    configured. Mounts below them, such as the pods' volumes, are seen by nobody else and end with the last process here.
+    configured. Mounts below them, such as the pods' volumes, are seen by nobody else and end with the last process.
     """
     pairs = {
         places.kubelet: Path("/var/lib/kubelet"),

@@ -6,10 +6,9 @@
 import argparse
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import grpc
 
@@ -56,7 +55,7 @@ class Gpus:
                 bad = [name for name, healthy in health.items() if not healthy]
                 print(f"simulated GPUs: unhealthy now: {', '.join(bad) or 'none'}", flush=True)
 
-    def watch(self, is_wanted: Any) -> Iterator[bytes]:
+    def watch(self, is_wanted: Callable[[], bool]) -> Iterator[bytes]:
         """Yield the list of devices now and after each change, as long as somebody wants it."""
         told: dict[str, bool] | None = None
         while is_wanted():

@@ -34,7 +34,7 @@ class Places:
 
     @property
     def lock(self) -> Path:
-        """Held by whoever starts or ends the cluster. It stays, since a lock file that is removed locks nothing."""
+        """Held by whoever starts or ends the cluster."""
         return RUN_ROOT / f"{self.name}.lock"
 
     @property

@@ -38,6 +38,6 @@ def take_store() -> Store:
         except BlockingIOError:
             os.close(lock)
             continue
-        os.set_inheritable(lock, True)
+        fcntl.fcntl(lock, fcntl.F_SETFD, 0)  # to be inherited, which Python prevents by default
         return Store(root=directory / "root", lock=lock)
     raise ClusterError(f"all {STORES} image stores below {cache_root()}/containerd are in use: end a cluster first")

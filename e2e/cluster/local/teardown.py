@@ -26,18 +26,26 @@ KEEPER_GRACE_SECONDS = 10
 def exclusive(places: Places) -> Iterator[None]:
     """Hold the cluster's lock: of two that start or end one cluster, one waits. It is free when its holder dies."""
     places.lock.parent.mkdir(parents=True, exist_ok=True)
-    with places.lock.open("a") as lock:
-
-        def taken() -> bool:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            return True
-
+    with contextlib.ExitStack() as held:
         what = f"the process that starts or ends cluster {places.name} now (it holds {places.lock})"
-        wait_until(taken, what=what, timeout_seconds=LOCK_SECONDS)
+        wait_until(lambda: take_lock(places.lock, held), what=what, timeout_seconds=LOCK_SECONDS)
         yield
+        if not places.run.exists():
+            places.lock.unlink()
+
+
+def take_lock(path: Path, held: contextlib.ExitStack) -> bool:
+    """Whether the lock could be taken now; it is held until `held` is closed."""
+    with contextlib.ExitStack() as attempt:
+        lock = attempt.enter_context(path.open("a"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        if not path.exists() or not os.path.samestat(path.stat(), os.fstat(lock.fileno())):
+            return False  # its last holder removed the file, so this lock keeps nobody out
+        held.enter_context(attempt.pop_all())
+    return True
 
 
 def leftovers(places: Places) -> list[str]:
