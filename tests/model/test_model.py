@@ -1,0 +1,230 @@
+import hashlib
+import json
+import math
+import struct
+from pathlib import Path
+
+import pytest
+from openai_harmony import HarmonyEncoding, HarmonyEncodingName, Role, load_harmony_encoding
+
+from e2e.model import ANSWER_TEXT, REASONING_TEXT, write_model
+from e2e.model import program as program_module
+from e2e.model.program import Program, make_program
+from e2e.model.safetensors import bfloat16
+from e2e.model.weights import REASONED, SIGNAL, UNKNOWN, VOCABULARY, Size
+
+
+@pytest.fixture(scope="module")
+def encoding() -> HarmonyEncoding:
+    return load_harmony_encoding(HarmonyEncodingName.HARMONY_GPT_OSS)
+
+
+@pytest.fixture(scope="module")
+def program(encoding: HarmonyEncoding) -> Program:
+    return make_program(encoding)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("checkpoint") / "model"
+    write_model(directory)
+    return directory
+
+
+def read_header(path: Path) -> tuple[dict[str, dict[str, object]], int]:
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    header.pop("__metadata__")
+    return header, 8 + length
+
+
+def read_numbers(path: Path, name: str) -> memoryview:
+    """Return a matrix's bytes, two for each number, in rows."""
+    header, start = read_header(path)
+    offsets = header[name]["data_offsets"]
+    assert isinstance(offsets, list)
+    return memoryview(path.read_bytes())[start + offsets[0] : start + offsets[1]]
+
+
+def number(two_bytes: memoryview | bytes) -> float:
+    value: float = struct.unpack("<f", b"\0\0" + bytes(two_bytes))[0]
+    return value
+
+
+class TinyModel:
+    """What a transformer computes from the written numbers, as far as they are not zero."""
+
+    def __init__(self, weights: Path) -> None:
+        self._hidden = Size().hidden
+        self._embedding = read_numbers(weights, "model.embed_tokens.weight")
+        self._head = self._sparse_rows(read_numbers(weights, "lm_head.weight"))
+        self._key = self._sparse_rows(read_numbers(weights, "model.layers.1.self_attn.k_proj.weight"))
+
+    def _sparse_rows(self, matrix: memoryview) -> dict[int, dict[int, float]]:
+        width = 2 * self._hidden
+        empty = bytes(width)
+        return {
+            row: self._row(matrix, row)
+            for row in range(len(matrix) // width)
+            if matrix[row * width : (row + 1) * width] != empty
+        }
+
+    def _row(self, matrix: memoryview, row: int) -> dict[int, float]:
+        width = 2 * self._hidden
+        numbers = ((place, number(matrix[row * width + 2 * place :][:2])) for place in range(self._hidden))
+        return {place: value for place, value in numbers if value}
+
+    def logits(self, tokens: list[int]) -> dict[int, float]:
+        """Return the logits that are not zero after these tokens."""
+        attended = {place for row in self._key.values() for place in row}
+        state = self._row(self._embedding, tokens[-1])
+        if any(attended & set(self._row(self._embedding, token)) for token in tokens):
+            state = state | {REASONED: SIGNAL}
+        norm = math.sqrt(sum(value * value for value in state.values()) / self._hidden)
+        logits = {
+            token: sum(weight * state.get(place, 0.0) / norm for place, weight in row.items())
+            for token, row in self._head.items()
+        }
+        return {token: logit for token, logit in logits.items() if logit}
+
+
+def generate(model: TinyModel, prompt: list[int], *, stop: int, banned_until: int = 0) -> list[int]:
+    tokens = list(prompt)
+    while len(tokens) - len(prompt) < 300:
+        logits = model.logits(tokens)
+        if len(tokens) - len(prompt) < banned_until:
+            logits.pop(stop, None)
+        best, *others = sorted(logits, key=lambda token: logits[token], reverse=True)
+        # Otherwise sampling could take another one.
+        assert logits[best] - max((logits[token] for token in others), default=0.0) >= 40
+        tokens.append(best)
+        if best == stop:
+            break
+    return tokens[len(prompt) :]
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint: Path) -> TinyModel:
+    return TinyModel(checkpoint / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def stop(encoding: HarmonyEncoding) -> int:
+    token: int = encoding.encode("<|return|>", allowed_special="all")[0]
+    return token
+
+
+def test_weights_speak_harmony(model: TinyModel, encoding: HarmonyEncoding, stop: int) -> None:
+    prompt = encoding.encode("<|start|>user<|message|>Hi there<|end|><|start|>assistant", allowed_special="all")
+    tokens = generate(model, prompt, stop=stop)
+    messages = encoding.parse_messages_from_completion_tokens(tokens, Role.ASSISTANT)
+    assert [(message.channel, message.content[0].text) for message in messages] == [
+        ("analysis", REASONING_TEXT),
+        ("final", ANSWER_TEXT),
+    ]
+
+
+def test_weights_answer_a_plain_prompt_without_reasoning(
+    model: TinyModel, encoding: HarmonyEncoding, stop: int
+) -> None:
+    tokens = generate(model, encoding.encode("Once upon a time"), stop=stop)
+    assert encoding.decode(tokens) == ANSWER_TEXT + "<|return|>"
+
+
+def test_answer_repeats_itself_while_stopping_is_banned(model: TinyModel, encoding: HarmonyEncoding, stop: int) -> None:
+    prompt = encoding.encode("<|start|>assistant", allowed_special="all")
+    tokens = generate(model, prompt, stop=stop, banned_until=100)
+    final = encoding.decode(tokens).split("<|channel|>final<|message|>")[1]
+    assert len(tokens) > 100
+    assert final.removesuffix("<|return|>").replace(ANSWER_TEXT, "") == ""
+
+
+def test_program_refuses_a_text_with_a_repeated_token(
+    encoding: HarmonyEncoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program_module, "ANSWER_TEXT", "yes yes yes")
+    with pytest.raises(ValueError, match="' yes'"):
+        make_program(encoding)
+
+
+def test_every_state_of_the_program_has_one_meaning(program: Program) -> None:
+    known = program.known_tokens()
+    assert len(known) == len(set(known))
+    assert program.reasoning_end in known
+    assert UNKNOWN != REASONED
+
+
+def test_safetensors_header_describes_the_whole_file(checkpoint: Path) -> None:
+    path = checkpoint / "model.safetensors"
+    header, start = read_header(path)
+    offset = 0
+    for tensor in header.values():
+        shape, offsets = tensor["shape"], tensor["data_offsets"]
+        assert isinstance(shape, list)
+        assert tensor["dtype"] == "BF16"
+        assert offsets == [offset, offset + 2 * math.prod(shape)]
+        offset += 2 * math.prod(shape)
+    assert start % 8 == 0
+    assert path.stat().st_size == start + offset
+
+
+def test_shapes_are_those_that_the_config_promises(checkpoint: Path) -> None:
+    header, _ = read_header(checkpoint / "model.safetensors")
+    config = json.loads((checkpoint / "config.json").read_text())
+    hidden, depth = config["hidden_size"], config["head_dim"]
+    assert config["vocab_size"] == VOCABULARY == 201_088
+    assert header["model.embed_tokens.weight"]["shape"] == [VOCABULARY, hidden]
+    assert header["lm_head.weight"]["shape"] == [VOCABULARY, hidden]
+    for layer in range(config["num_hidden_layers"]):
+        prefix = f"model.layers.{layer}."
+        assert header[f"{prefix}self_attn.q_proj.weight"]["shape"] == [config["num_attention_heads"] * depth, hidden]
+        assert header[f"{prefix}self_attn.k_proj.weight"]["shape"] == [config["num_key_value_heads"] * depth, hidden]
+        assert header[f"{prefix}mlp.experts.down_proj"]["shape"] == [
+            config["num_local_experts"],
+            config["intermediate_size"],
+            hidden,
+        ]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_model_can_be_split_over_processes(checkpoint: Path, processes: int) -> None:
+    config = json.loads((checkpoint / "config.json").read_text())
+    for name in ("num_attention_heads", "num_key_value_heads", "intermediate_size", "vocab_size"):
+        assert config[name] % processes == 0
+
+
+def digests(directory: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir()}
+
+
+def test_bytes_are_the_same_on_every_run(checkpoint: Path, tmp_path: Path) -> None:
+    write_model(tmp_path / "again")
+    assert digests(tmp_path / "again") == digests(checkpoint)
+
+
+def test_everybody_can_read_the_files(checkpoint: Path) -> None:
+    assert checkpoint.stat().st_mode & 0o777 == 0o755
+    assert {path.stat().st_mode & 0o777 for path in checkpoint.iterdir()} == {0o644}
+
+
+def test_tokenizer_has_every_token_once(checkpoint: Path, encoding: HarmonyEncoding) -> None:
+    tokenizer = json.loads((checkpoint / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    special = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+    assert sorted(vocabulary.values()) == list(range(199_998))
+    assert len(set(special.values())) == len(special)
+    assert special["<|return|>"] == encoding.encode("<|return|>", allowed_special="all")[0]
+    # A space is spelt as a letter of its own.
+    assert vocabulary["\u0120Hello"] == encoding.encode(" Hello")[0]
+
+
+def test_bfloat16_is_exact_for_the_numbers_that_matter() -> None:
+    assert [number(bfloat16(value)) for value in (0.0, 1.0, 8.0, 32.0, -16.0, 0.125)] == [
+        0.0,
+        1.0,
+        8.0,
+        32.0,
+        -16.0,
+        0.125,
+    ]
