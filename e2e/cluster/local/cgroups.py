@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from e2e.cluster.errors import ClusterError
 from e2e.cluster.local.processes import Process, read_stat, wait_until
 
 
@@ -26,10 +27,16 @@ def parse_hierarchies(mountinfo: str) -> list[Path]:
 
 
 def make_cgroups(name: str) -> None:
-    """Make the directory in every hierarchy."""
+    """Make the directory in every hierarchy. Raises `ClusterError` where that is not allowed."""
     for hierarchy in hierarchies():
         directory = hierarchy / name
-        directory.mkdir(exist_ok=True)
+        try:
+            directory.mkdir(exist_ok=True)
+        except OSError as error:
+            raise ClusterError(
+                f"cannot make the cgroup {directory}: {error.strerror}. A node needs cgroups that can be written; "
+                "in a container, that is one started with --privileged"
+            ) from error
         for file in CPUSET_FILES:
             ours = directory / file
             if ours.exists() and (hierarchy / "cgroup.clone_children").exists():

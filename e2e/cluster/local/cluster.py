@@ -3,17 +3,17 @@
 import os
 import platform
 import resource
-import shutil
 from pathlib import Path
 
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.local import binaries, modules, packages
+from e2e.cluster.local.api import answers
 from e2e.cluster.local.controlplane import Launcher, start_control_plane
 from e2e.cluster.local.kwok import start_kwok
 from e2e.cluster.local.netns import make_network
 from e2e.cluster.local.node import start_node
-from e2e.cluster.local.places import RUN_ROOT, Places, require_free_space
-from e2e.cluster.local.teardown import exclusive, leftovers, tear_down
+from e2e.cluster.local.places import Places, require_free_space
+from e2e.cluster.local.teardown import exclusive, leftovers, remove_tree, tear_down
 from e2e.cluster.progress import say, step
 from e2e.cluster.provider import Cluster, Tier, checked_name
 
@@ -37,14 +37,16 @@ class LocalProvider:
             if running is not None and running.tier == tier:
                 say(f"cluster {name} is up already")
                 return running
+            remove_tree(places.logs_of_failure)
             if leftovers(places):
                 with step(f"removing what is left of an earlier {name}"):
                     tear_down(places)
             try:
                 return start_cluster(Launcher(places=places, binaries=needed), tier)
-            except BaseException:  # also a Ctrl-C: a cluster that is not complete must not stay
+            except BaseException as error:  # also a Ctrl-C: a cluster that is not complete must not stay
                 with step("ending what was started"):
-                    keep_logs(places)
+                    if isinstance(error, ClusterError):
+                        keep_logs(places)
                     tear_down(places)
                 raise
 
@@ -54,6 +56,7 @@ class LocalProvider:
         require_linux_and_root()
         with exclusive(places), step(f"ending cluster {name}"):
             tear_down(places)
+            remove_tree(places.logs_of_failure)
 
     def find(self, name: str) -> Cluster | None:
         """Return the cluster if it is up and answers."""
@@ -61,8 +64,7 @@ class LocalProvider:
         if not places.record.exists():
             return None
         cluster = Cluster.load(places.record)
-        launcher = Launcher(places=places, binaries={"kubectl": places.bin / "kubectl"})
-        return cluster if launcher.answers("/readyz") else None
+        return cluster if answers(places, "/readyz") else None
 
 
 def require_linux_and_root() -> None:
@@ -130,8 +132,6 @@ def link_programs(launcher: Launcher) -> None:
 
 def keep_logs(places: Places) -> None:
     """Save the logs of a start that failed from being removed with everything else."""
-    kept = RUN_ROOT / f"{places.name}.failed-log"
-    shutil.rmtree(kept, ignore_errors=True)
     if places.logs.exists():
-        shutil.copytree(places.logs, kept)
-        say(f"its logs are kept in {kept}")
+        places.logs.rename(places.logs_of_failure)
+        say(f"its logs are kept in {places.logs_of_failure}")

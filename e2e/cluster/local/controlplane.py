@@ -1,7 +1,6 @@
 """The control plane: etcd, API server, controller manager, scheduler."""
 
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from e2e.cluster.commands import run
 from e2e.cluster.local import netns
+from e2e.cluster.local.api import answers
 from e2e.cluster.local.certs import FRONT_PROXY, Authority, make_certificates
 from e2e.cluster.local.places import Places
 from e2e.cluster.local.processes import Process, start, wait_until
@@ -55,12 +55,6 @@ class Launcher:
         ]
         return run(argv, timeout_seconds=60, given=given)
 
-    def answers(self, path: str) -> bool:
-        """Whether the API server gives a good answer for a path now."""
-        argv = [str(self.binaries["kubectl"]), f"--kubeconfig={self.places.kubeconfig}", "get", "--request-timeout=5s"]
-        done = subprocess.run([*argv, f"--raw={path}"], capture_output=True, check=False, timeout=30)
-        return done.returncode == 0
-
 
 def start_control_plane(launcher: Launcher, tier: Tier) -> list[Process]:
     """Start the control plane and return its processes when it answers and its controllers work."""
@@ -71,12 +65,12 @@ def start_control_plane(launcher: Launcher, tier: Tier) -> list[Process]:
     with step("etcd and API server"):
         processes = [start_etcd(launcher), start_api_server(launcher, tier)]
         wait_until(
-            lambda: launcher.answers("/readyz"), what="the API server", timeout_seconds=READY_SECONDS, alive=processes
+            lambda: answers(places, "/readyz"), what="the API server", timeout_seconds=READY_SECONDS, alive=processes
         )
     with step("controllers and scheduler"):
         processes += [start_controllers(launcher), start_scheduler(launcher)]
         wait_until(
-            lambda: launcher.answers("/api/v1/namespaces/default/serviceaccounts/default"),
+            lambda: answers(places, "/api/v1/namespaces/default/serviceaccounts/default"),
             what="the controllers (the default service account)",
             timeout_seconds=READY_SECONDS,
             alive=processes,

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from e2e.cluster.local.api import get_object, is_ready
 from e2e.cluster.local.controlplane import Launcher
 from e2e.cluster.local.netns import SIMULATED_POD_RANGE
 from e2e.cluster.local.processes import Process, wait_until
@@ -65,15 +66,9 @@ def start_kwok(launcher: Launcher) -> Process:
         )
         launcher.kubectl("apply", "--server-side", "--filename=-", given=yaml.safe_dump(gpu_node(FIRST_NODE)))
         wait_until(
-            lambda: is_ready(launcher, FIRST_NODE),
+            lambda: is_ready(get_object(launcher.places, f"/api/v1/nodes/{FIRST_NODE}") or {}),
             what=f"the simulated node {FIRST_NODE}",
             timeout_seconds=60,
             alive=[process],
         )
     return process
-
-
-def is_ready(launcher: Launcher, node: str) -> bool:
-    """Whether a node says that it is ready."""
-    path = """jsonpath={.status.conditions[?(@.type=="Ready")].status}"""
-    return launcher.kubectl("get", "node", node, "--ignore-not-found", f"--output={path}") == "True"

@@ -1,12 +1,12 @@
 """The node tier's one real node: containerd, kubelet, Services, names, simulated GPUs."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from e2e.cluster.commands import run
 from e2e.cluster.errors import ClusterError
+from e2e.cluster.local.api import get_object, is_ready
 from e2e.cluster.local.cgroups import make_cgroups
 from e2e.cluster.local.containerd import start_containerd
 from e2e.cluster.local.controlplane import Launcher
@@ -39,7 +39,12 @@ def start_node(launcher: Launcher) -> tuple[str, ...]:
             start_proxy(launcher),
             start_names(launcher),
         ]
-        wait_until(lambda: is_ready(launcher), what=f"node {places.node}", timeout_seconds=READY_SECONDS, alive=alive)
+        wait_until(
+            lambda: takes_pods(get_object(places, f"/api/v1/nodes/{places.node}")),
+            what=f"node {places.node}",
+            timeout_seconds=READY_SECONDS,
+            alive=alive,
+        )
         wait_until(lambda: names_work(launcher), what="names (CoreDNS)", timeout_seconds=READY_SECONDS, alive=alive)
     return tuple(ctr)
 
@@ -90,17 +95,11 @@ def start_names(launcher: Launcher) -> Process:
     return launcher.start("coredns", f"-conf={config}")
 
 
-def is_ready(launcher: Launcher) -> bool:
-    """Whether the node takes pods and has its GPUs."""
-    printed = launcher.kubectl("get", "node", launcher.places.node, "--ignore-not-found", "--output=json")
-    return bool(printed) and has_gpus(json.loads(printed))
-
-
-def has_gpus(node: dict[str, Any]) -> bool:
-    """Whether a node object says that it is ready with all GPUs."""
-    status = node["status"]
-    ready = any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions", []))
-    return ready and status.get("allocatable", {}).get(GPU_RESOURCE) == str(GPUS)
+def takes_pods(node: dict[str, Any] | None) -> bool:
+    """Whether a node object says that it is ready and has all its GPUs."""
+    if node is None or not is_ready(node):
+        return False
+    return bool(node["status"].get("allocatable", {}).get(GPU_RESOURCE) == str(GPUS))
 
 
 def names_work(launcher: Launcher) -> bool:

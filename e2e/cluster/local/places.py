@@ -58,6 +58,11 @@ class Places:
         return self.run / "log"
 
     @property
+    def logs_of_failure(self) -> Path:
+        """Where the logs of a start that failed stay until the next start or end."""
+        return RUN_ROOT / f"{self.name}.failed-log"
+
+    @property
     def bin(self) -> Path:
         """Links to the programs that fit this cluster."""
         return self.run / "bin"

@@ -62,8 +62,7 @@ def tear_down(places: Places) -> None:
 
     Raises `ClusterError` when something resists, naming it.
     """
-    with contextlib.suppress(FileNotFoundError):
-        places.record.unlink()  # from now on nobody takes it for a cluster that is up
+    places.record.unlink(missing_ok=True)  # from now on nobody takes it for a cluster that is up
     end_processes(places)
     remove_network(places.network)
     for directory in (places.run, places.data):
