@@ -5,8 +5,9 @@ always says the same, whatever the temperature, so a test can assert the text. `
 answer repeat itself, so a test can also ask for an answer of any length.
 """
 
+from e2e.model.cached import ensure_model
 from e2e.model.program import ANSWER_TEXT, REASONING_TEXT
 from e2e.model.write import write_model
 
 
-__all__ = ["ANSWER_TEXT", "REASONING_TEXT", "write_model"]
+__all__ = ["ANSWER_TEXT", "REASONING_TEXT", "ensure_model", "write_model"]

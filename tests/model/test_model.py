@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from openai_harmony import HarmonyEncoding, HarmonyEncodingName, Role, load_harmony_encoding
 
-from e2e.model import ANSWER_TEXT, REASONING_TEXT, write_model
-from e2e.model import program as program_module
+from e2e.model import ANSWER_TEXT, REASONING_TEXT, ensure_model, write_model
+from e2e.model import ANSWER_TEXT, REASONING_TEXT, ensure_model, write_model
 from e2e.model.program import Program, make_program
 from e2e.model.safetensors import bfloat16
 from e2e.model.weights import REASONED, SIGNAL, UNKNOWN, VOCABULARY, Size
@@ -228,3 +228,14 @@ def test_bfloat16_is_exact_for_the_numbers_that_matter() -> None:
         -16.0,
         0.125,
     ]
+
+
+def test_cache_keeps_one_checkpoint_for_one_version(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = ensure_model()
+    written_at = (first / "model.safetensors").stat().st_mtime_ns
+    assert ensure_model() == first
+    assert (first / "model.safetensors").stat().st_mtime_ns == written_at
+    assert digests(first) == digests(checkpoint)
