@@ -14,7 +14,8 @@ _PREFIX = re.compile(r"^(?:\([\w .=-]+\) ?)*(?:(?:ERROR|CRITICAL|WARNING|INFO|DE
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _EXCEPTION = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception|Interrupt|Exit|Timeout|Failure))(?::\s*(.*))?$")
 _ARGPARSE = re.compile(r"^[\w ./-]+: error: (.*)$")
-_DIED = re.compile(r"died unexpectedly|is dead|Unexpected exit of")
+_ENGINE = re.compile(r"^(?:\x1b\[[0-9;]*m)*\((?:EngineCore|Worker)")
+_DIED = re.compile(r"(?:died|exited) unexpectedly")
 _NOT_THE_CAUSE = re.compile(
     r"root cause|see stack trace|WorkerProc initialization failed|leaked (?:semaphore|shared_memory)"
     r"|EngineDeadError|cannot schedule new futures|^(?:KeyboardInterrupt|SystemExit|CancelledError)\b",
@@ -49,16 +50,20 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
 )
 
 
-def find_cause(lines: Sequence[str]) -> str:
+def find_cause(lines: Sequence[str], *, serving: bool) -> str:
     """Return the cause in one line, with a remedy where one is known; empty when no line tells.
 
-    The last exception that is not itself a pointer to another one; else what argparse said; else who died.
+    What the engine's own processes raised counts most, and of several exceptions the last. A server that was `serving`
+    also prints the exceptions of single requests, so there the news of the engine's death goes before them.
     """
     bare = [_bare(line) for line in lines]
-    for test in (_exception_at, _usage_at, _death_at):
-        for index in range(len(bare) - 1, -1, -1):
-            cause = test(bare, index)
-            if cause:
+    engine = [line if _ENGINE.match(raw) else "" for raw, line in zip(lines, bare, strict=True)]
+    of_engine, of_any = (_exception_at, engine), (_exception_at, bare)
+    usage, death = (_usage_at, bare), (_death_at, bare)
+    order = (of_engine, death, of_any) if serving else (of_engine, of_any, usage, death)
+    for cause_at, searched in order:
+        for index in range(len(searched) - 1, -1, -1):
+            if cause := cause_at(searched, index):
                 return _with_remedy(_shortened(cause))
     return ""
 

@@ -100,7 +100,7 @@ class _Withheld:
             await self._send({"type": "http.response.body", "body": held, "more_body": True})
 
     async def _answer_with(self, status: int, body: bytes) -> None:
-        head, self._head, self._replaced = self._head or {}, None, True
+        head, self._head, self._held, self._replaced = self._head or {}, None, b"", True
         kept = [(name, value) for name, value in head.get("headers", ()) if name.lower() not in _HEADERS_OF_THE_STREAM]
         headers = [*kept, (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})

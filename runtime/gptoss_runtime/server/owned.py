@@ -34,7 +34,7 @@ OWNED_FLAGS = MappingProxyType(
         "--enable-auto-tool-choice": "leave it out: gpt-oss always has it",
         "--api-server-count": "leave it out: one API server per replica keeps its count of running requests exact",
         "--pipeline-parallel-size": _GPUS,
-        "--data-parallel-size": _GPUS,  # and all that begin with --data-parallel
+        "--data-parallel-size": _GPUS,  # and all that begin with --data-parallel or -dp
         "--nnodes": _GPUS,
         "--node-rank": _GPUS,
         "--ssl-keyfile": _TLS,
@@ -51,7 +51,6 @@ _SHORT_FLAGS = MappingProxyType(
     {
         "-tp": "--tensor-parallel-size",
         "-pp": "--pipeline-parallel-size",
-        "-dp": "--data-parallel-size",
         "-asc": "--api-server-count",
         "-n": "--nnodes",
         "-r": "--node-rank",
@@ -81,12 +80,12 @@ def _is_number(argument: str) -> bool:
 
 def _owned(argument: str) -> str | None:
     flag = argument.partition("=")[0].replace("_", "-")
+    if flag.startswith(("--data-parallel", "-dp")):
+        return "--data-parallel-size"
     if not flag.startswith("--"):
         return next((owned for short, owned in _SHORT_FLAGS.items() if _means_short(flag, short)), None)
     if flag in OWNED_FLAGS:
         return flag
-    if flag.startswith("--data-parallel"):
-        return "--data-parallel-size"
     if flag.startswith("--no-"):
         flag = "--" + flag.removeprefix("--no-")
     if len(flag) < _SHORTEST_ABBREVIATION:

@@ -6,6 +6,7 @@ process, on SIGCHLD: anything else that waited for "its own" child would race wi
 
 import asyncio
 import ctypes
+import logging
 import os
 import signal
 import subprocess
@@ -20,6 +21,8 @@ TAIL_LINES = 400
 """Lines of output that are remembered. A failed start of tensor parallel 8 prints some 40 lines for each worker."""
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _LONGEST_LINE = 8192
+
+log = logging.getLogger(__name__)
 
 
 class StartError(RuntimeError):
@@ -86,7 +89,9 @@ class Process:
                 return
             if pid == 0:
                 return
-            if pid == self.pid and not self._exited.done():
+            if pid != self.pid:
+                log.info("Reaped orphan %d", pid)
+            elif not self._exited.done():
                 # Told to Popen as well, which would otherwise wait for it again when it is thrown away.
                 self._popen.returncode = os.waitstatus_to_exitcode(status)
                 self._exited.set_result(self._popen.returncode)

@@ -16,6 +16,7 @@ from gptoss_runtime.contract import (
     ServerOrders,
 )
 from gptoss_runtime.server.args import ModelDirectory, PodFacts, is_directory
+from gptoss_runtime.server.drain import KILL_AFTER_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,16 +29,19 @@ class Settings:
     termination_log: Path = Path(TERMINATION_LOG)
     vllm_command: tuple[str, ...] = ("vllm", "serve")
     """Program that takes the arguments of `vllm serve`."""
+    kill_after_seconds: int = int(KILL_AFTER_SECONDS)
+    """From vLLM's SIGTERM to SIGKILL."""
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """Return the settings in `environment`. Raises ContractError where a port is no number."""
+    """Return the settings in `environment`. Raises ContractError where a number is none."""
     return Settings(
-        openai_port=_port(environment, "GPTOSS_OPENAI_PORT", OPENAI_PORT),
-        health_port=_port(environment, "GPTOSS_HEALTH_PORT", HEALTH_PORT),
-        agent_port=_port(environment, "GPTOSS_AGENT_PORT", AGENT_PORT),
+        openai_port=_number(environment, "GPTOSS_OPENAI_PORT", OPENAI_PORT),
+        health_port=_number(environment, "GPTOSS_HEALTH_PORT", HEALTH_PORT),
+        agent_port=_number(environment, "GPTOSS_AGENT_PORT", AGENT_PORT),
         termination_log=Path(environment.get("GPTOSS_TERMINATION_LOG", TERMINATION_LOG)),
         vllm_command=tuple(shlex.split(environment.get("GPTOSS_VLLM_COMMAND", "vllm serve"))),
+        kill_after_seconds=_number(environment, "GPTOSS_KILL_AFTER_SECONDS", int(KILL_AFTER_SECONDS)),
     )
 
 
@@ -47,14 +51,14 @@ def read_orders(environment: Mapping[str, str]) -> ServerOrders:
     if not text:
         raise ContractError(f"{SERVER_ENV} is not set: it holds the server's orders as JSON; the operator writes it")
     orders = ServerOrders.decode(text)
-    texts = {"model": [orders.model], "revision": [orders.revision]}
-    lists = {"served_names": orders.served_names, "extra_args": orders.extra_args}
-    for name, values in (texts | lists).items():
-        wrong = (
-            [value for value in values if not isinstance(value, str)] if isinstance(values, list | tuple) else [values]
-        )
-        if wrong:
-            raise ContractError(f"server orders: {name} must be text, not {wrong[0]!r}")
+    for name in ("served_names", "extra_args"):
+        if not isinstance(getattr(orders, name), tuple):
+            raise ContractError(f"server orders: {name} must be a list of texts, not {getattr(orders, name)!r}")
+    texts = {"model": (orders.model,), "revision": (orders.revision,)}
+    for name, values in {**texts, "served_names": orders.served_names, "extra_args": orders.extra_args}.items():
+        for value in values:
+            if not isinstance(value, str):
+                raise ContractError(f"server orders: {name} must be text, not {value!r}")
     return orders
 
 
@@ -78,8 +82,8 @@ def _look_at(path: str) -> ModelDirectory:
     )
 
 
-def _port(environment: Mapping[str, str], name: str, default: int) -> int:
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
     text = environment.get(name, str(default))
     if not text.isdecimal() or not 0 < int(text) < 2**16:
-        raise ContractError(f"{name} is {text!r}: a port number is needed")
+        raise ContractError(f"{name} is {text!r}: a whole number from 1 to 65535 is needed")
     return int(text)

@@ -43,7 +43,7 @@ async def run(orders: ServerOrders, command: Command, settings: Settings) -> End
         session = await stack.enter_async_context(new_session())
         engine = Engine(session, settings.openai_port)
         board = Board(max_num_seqs=orders.max_num_seqs)
-        supervisor = Supervisor(orders, board, engine)
+        supervisor = Supervisor(orders, settings, board, engine)
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, supervisor.ask_to_stop)
@@ -62,11 +62,13 @@ async def run(orders: ServerOrders, command: Command, settings: Settings) -> End
 class Supervisor:
     """Watches one vLLM."""
 
-    def __init__(self, orders: ServerOrders, board: Board, engine: Engine) -> None:
+    def __init__(self, orders: ServerOrders, settings: Settings, board: Board, engine: Engine) -> None:
         self._board = board
         self._engine = engine
         self._limits = DrainLimits(
-            endpoint_grace_seconds=orders.endpoint_grace_seconds, drain_seconds=orders.drain_seconds
+            endpoint_grace_seconds=orders.endpoint_grace_seconds,
+            drain_seconds=orders.drain_seconds,
+            kill_after_seconds=settings.kill_after_seconds,
         )
         self._wake = asyncio.Event()
         self._answer = Answer.DOWN
@@ -83,7 +85,8 @@ class Supervisor:
             log.info("Asked to stop again; already draining")
             return
         self._asked_at = time.monotonic()
-        log.info("Asked to stop: draining for at most %.0f s", sum(self._drain_seconds()))
+        limits = self._limits
+        log.info("Asked to stop: at most %.0f s until vLLM is", limits.endpoint_grace_seconds + limits.drain_seconds)
         # At once, so that the very next health or agent check hears it.
         self._judge(running=True)
         self._wake.set()
@@ -102,12 +105,13 @@ class Supervisor:
         # Workers that outlived their parent hold the GPU, and the pipes that the tail is read from.
         process.kill_group()
         lines = await asyncio.to_thread(process.tail)
-        cause = f"not ready after {START_LIMIT_SECONDS:.0f} s" if self._overdue else find_cause(lines)
+        was_ready = self._board.load_seconds is not None
+        cause = find_cause(lines, serving=was_ready)
         return Ending(
             exit_status=process.exit_status,
             asked=self._asked_at is not None,
-            was_ready=self._board.load_seconds is not None,
-            cause=cause,
+            was_ready=was_ready,
+            cause=f"not ready after {START_LIMIT_SECONDS:.0f} s" if self._overdue else cause,
         )
 
     async def _look(self, process: Process) -> None:
@@ -181,6 +185,3 @@ class Supervisor:
             case DrainStep.KILL:
                 log.warning("Killing vLLM: %s", decision.reason)
                 process.kill_group()
-
-    def _drain_seconds(self) -> tuple[float, float]:
-        return self._limits.endpoint_grace_seconds, self._limits.drain_seconds

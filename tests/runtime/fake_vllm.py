@@ -1,0 +1,149 @@
+"""Behaves like `vllm serve` as far as its supervisor can see, in a tenth of a second and without a model.
+
+What it does is scripted by environment variables:
+  FAKE_LOAD        named pipe; /health is refused until a byte is written into it (absent: at once)
+  FAKE_FAIL        exit with status 1 at the start, after printing what vLLM prints then: `engine`, `usage` or `kill`
+  FAKE_IGNORE_TERM "1": SIGTERM changes nothing
+Scripted while it runs, over HTTP: POST /fake/health?status=, POST /fake/hang-health, POST /fake/die (exit status 0, as
+vLLM does when its engine dies), POST /fake/finish (streams end), GET /fake/arguments.
+A stream (POST /v1/completions) goes on until /fake/finish.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from argparse import ArgumentParser
+
+from aiohttp import web
+
+
+ENGINE_FAILURE = """\
+(EngineCore pid=7) ERROR 11-22 07:04:41 [core.py:842] EngineCore failed to start.
+(EngineCore pid=7) ERROR 11-22 07:04:41 [core.py:842] Traceback (most recent call last):
+(EngineCore pid=7) ERROR 11-22 07:04:41 [core.py:842]   File "gpu_worker.py", line 1, in load_model
+(EngineCore pid=7) ERROR 11-22 07:04:41 [core.py:842] ValueError: No available memory for the cache blocks.
+Traceback (most recent call last):
+  File "vllm", line 10, in <module>
+RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore': 1}
+"""
+ENGINE_DEATH = "Engine core proc EngineCore died unexpectedly, shutting down client."
+USAGE_FAILURE = "usage: vllm serve [model_tag] [options]\nvllm serve: error: unrecognized arguments: --frobnicate\n"
+
+
+class Fake:
+    def __init__(self) -> None:
+        self.health_status = 200
+        self.health_hangs = False
+        self.finish = asyncio.Event()
+        self.in_flight = 0
+
+    async def health(self, _: web.Request) -> web.Response:
+        if self.health_hangs:
+            await asyncio.Event().wait()
+        return web.Response(status=self.health_status)
+
+    async def load(self, _: web.Request) -> web.Response:
+        return web.json_response({"server_load": self.in_flight})
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        return web.Response(text=f'vllm:num_requests_running{{engine="0"}} {self.in_flight}\n')
+
+    async def arguments(self, _: web.Request) -> web.Response:
+        return web.json_response({"arguments": sys.argv[1:], "environment": dict(os.environ)})
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        self.in_flight += 1
+        try:
+            response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+            await response.prepare(request)
+            await response.write(b"data: first\n\n")
+            await self.finish.wait()
+            await response.write(b"data: [DONE]\n\n")
+        finally:
+            self.in_flight -= 1
+        return response
+
+    async def order(self, request: web.Request) -> web.Response:
+        match request.match_info["order"]:
+            case "health":
+                self.health_status = int(request.query["status"])
+            case "hang-health":
+                self.health_hangs = True
+            case "finish":
+                self.finish.set()
+            case "die":
+                sys.stdout.write(f"ERROR 11-22 07:04:41 [core_client.py:600] {ENGINE_DEATH}\n")
+                sys.stdout.flush()
+                os._exit(0)
+            case "orphan":
+                # A grandchild whose parent ends at once: it becomes the supervisor's child, and then a zombie.
+                program = "import os; pid = os.fork(); (pid or os._exit(0)) and print(pid)"
+                answer = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)  # noqa: ASYNC221
+                return web.Response(text=answer.stdout)
+            case other:
+                raise web.HTTPNotFound(text=other)
+        return web.Response(text="done")
+
+
+async def opened(path: str, stop: asyncio.Event) -> None:
+    """Wait until a byte is written into the pipe at `path`, or for the end."""
+    loaded = asyncio.Event()
+    # Read and write, so that the pipe is not at its end before somebody writes.
+    pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    loop = asyncio.get_running_loop()
+    loop.add_reader(pipe, loaded.set)
+    waiting = [asyncio.ensure_future(loaded.wait()), asyncio.ensure_future(stop.wait())]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    loop.remove_reader(pipe)
+
+
+async def serve(port: int) -> None:
+    fake = Fake()
+    app = web.Application()
+    app.add_routes(
+        [
+            web.get("/health", fake.health),
+            web.get("/load", fake.load),
+            web.get("/metrics", fake.metrics),
+            web.get("/fake/arguments", fake.arguments),
+            web.post("/v1/completions", fake.stream),
+            web.post("/fake/{order}", fake.order),
+        ]
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    if os.environ.get("FAKE_IGNORE_TERM") == "1":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    else:
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+    if path := os.environ.get("FAKE_LOAD"):
+        await opened(path, stop)
+    if stop.is_set():
+        return
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await stop.wait()
+    await runner.cleanup()
+
+
+def main() -> None:
+    match os.environ.get("FAKE_FAIL"):
+        case "engine":
+            sys.stderr.write(ENGINE_FAILURE)
+            sys.exit(1)
+        case "usage":
+            sys.stderr.write(USAGE_FAILURE)
+            sys.exit(2)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+    parser = ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    known, _ = parser.parse_known_args()
+    asyncio.run(serve(known.port))
+
+
+if __name__ == "__main__":
+    main()

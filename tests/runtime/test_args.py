@@ -1,0 +1,196 @@
+import argparse
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gptoss_runtime.contract import ServerOrders
+from gptoss_runtime.server.args import (
+    TENSOR_PARALLEL_SIZES,
+    BadOrdersError,
+    Command,
+    ModelDirectory,
+    PodFacts,
+    bind_cpus,
+    plan_command,
+    refuse,
+)
+from gptoss_runtime.server.owned import OWNED_FLAGS, refusals_of
+from tests.runtime.harness import an_order
+
+
+GOOD = ModelDirectory(exists=True, has_config=True)
+DIRECTORY = an_order("/models/x")
+
+
+def facts(directory: ModelDirectory | None = GOOD, device: str = "", cpus: int = 8, **environment: str) -> PodFacts:
+    return PodFacts(model_directory=directory, device=device, allowed_cpus=tuple(range(cpus)), environment=environment)
+
+
+def value_of(command: Command, flag: str) -> str:
+    return command.arguments[command.arguments.index(flag) + 1]
+
+
+def test_plans_a_directory_on_a_gpu() -> None:
+    command = plan_command(DIRECTORY, facts(PATH="/bin"))
+    assert command.arguments == (
+        "/models/x",
+        *("--host", "0.0.0.0"),
+        *("--port", "8000"),
+        *("--served-model-name", "openai/gpt-oss-20b"),
+        *("--tensor-parallel-size", "1"),
+        *("--max-num-seqs", "4"),
+        *("--shutdown-timeout", "10"),
+        *("--middleware", "gptoss_runtime.server.middleware.WithholdHead"),
+        "--enable-server-load-tracking",
+        *("--disable-access-log-for-endpoints", "/health,/metrics,/load,/ping"),
+        "--fail-on-environ-validation",
+        "--enable-auto-tool-choice",
+        *("--tool-call-parser", "openai"),
+    )
+    assert command.environment == {
+        "PATH": "/bin",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "VLLM_ENGINE_READY_TIMEOUT_S": "3600",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH": "0",
+    }
+
+
+def test_plans_a_repository_at_a_revision_online() -> None:
+    command = plan_command(replace(an_order("openai/gpt-oss-20b"), revision="abc"), facts(None))
+    assert command.arguments[0] == "openai/gpt-oss-20b"
+    assert value_of(command, "--revision") == "abc"
+    assert "HF_HUB_OFFLINE" not in command.environment
+
+
+def test_passes_sizes_and_extra_arguments_on() -> None:
+    orders = replace(DIRECTORY, max_model_len=4096, gpu_memory_utilization=0.9, extra_args=("--kv-cache-dtype", "fp8"))
+    command = plan_command(orders, facts())
+    assert value_of(command, "--max-model-len") == "4096"
+    assert value_of(command, "--gpu-memory-utilization") == "0.9"
+    assert command.arguments[-2:] == ("--kv-cache-dtype", "fp8")
+
+
+def test_a_cpu_machine_gets_a_group_of_cores_for_each_rank_and_a_small_cache() -> None:
+    command = plan_command(replace(DIRECTORY, tensor_parallel_size=2), facts(device="cpu", cpus=4))
+    assert command.environment["VLLM_CPU_OMP_THREADS_BIND"] == "0,1|2,3"
+    assert command.environment["VLLM_CPU_KVCACHE_SPACE"] == "1"
+    assert "--enforce-eager" in command.arguments
+
+
+def test_the_users_environment_wins_except_where_the_server_depends_on_it() -> None:
+    command = plan_command(
+        DIRECTORY, facts(device="cpu", VLLM_CPU_KVCACHE_SPACE="7", VLLM_KEEP_ALIVE_ON_ENGINE_DEATH="1")
+    )
+    assert command.environment["VLLM_CPU_KVCACHE_SPACE"] == "7"
+    assert command.environment["VLLM_KEEP_ALIVE_ON_ENGINE_DEATH"] == "0"
+
+
+def test_listens_on_ipv6_in_a_pod_that_has_nothing_else() -> None:
+    assert value_of(plan_command(DIRECTORY, replace(facts(), ipv6_only=True)), "--host") == "::"
+
+
+@pytest.mark.parametrize(
+    ("orders", "pod", "words"),
+    [
+        (DIRECTORY, facts(ModelDirectory(exists=False, has_config=False)), "no directory /models/x in the pod"),
+        (DIRECTORY, facts(ModelDirectory(exists=True, has_config=False)), "no config.json in /models/x"),
+        (an_order(""), facts(None), "set spec.model"),
+        (an_order("--port"), facts(None), "is no model"),
+        (an_order("/m", tensor_parallel_size=3), facts(), "set spec.tensorParallel to 1, 2, 4 or 8"),
+        (an_order("/m", tensor_parallel_size="2"), facts(), "set spec.tensorParallel to 1, 2, 4 or 8"),
+        (an_order("/m", tensor_parallel_size=8), facts(device="cpu", cpus=2), "the pod may use 2"),
+        (an_order("/m", max_num_seqs=0), facts(), "spec.engine.maxNumSeqs"),
+        (an_order("/m", max_model_len=0), facts(), "spec.engine.maxModelLen"),
+        (an_order("/m", drain_seconds=-1), facts(), "spec.drainSeconds"),
+        (an_order("/m", gpu_memory_utilization=1.5), facts(), "spec.engine.gpuMemoryUtilization"),
+        (an_order("/m", served_names=()), facts(), "spec.model.servedName"),
+        (an_order("/m", served_names=("--x",)), facts(), "cannot be a served name"),
+        (an_order("/m", extra_args=("--port", "1")), facts(), "--port is not yours"),
+    ],
+)
+def test_refuses_with_a_remedy(orders: ServerOrders, pod: PodFacts, words: str) -> None:
+    with pytest.raises(BadOrdersError) as refused:
+        plan_command(orders, pod)
+    assert words in str(refused.value)
+
+
+def test_tells_everything_that_is_wrong_at_once() -> None:
+    orders = an_order("/m", tensor_parallel_size=3, max_num_seqs=0, extra_args=("--port=1",))
+    assert len(refuse(orders, facts())) == 3
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--port",
+        "--port=1",
+        "--por=1",
+        "--max_num_seqs",
+        "--max_num-s",
+        "--served_model_name=x",
+        "--no-enable-server-load-tracking",
+        "--data-parallel-rank",
+        "-tp",
+        "-t",
+        "-tp=2",
+        "-dpl",
+        "-n2",
+        "--",
+    ],
+)
+def test_refuses_every_spelling_of_what_is_owned(argument: str) -> None:
+    assert len(refusals_of([argument])) == 1
+
+
+@pytest.mark.parametrize(
+    "argument", ["--kv-cache-dtype=fp8", "--model-loader-extra-config", "-1", "-0.5", "-", "value", "-O3", "-q", "-ep"]
+)
+def test_lets_everything_else_pass(argument: str) -> None:
+    assert refusals_of([argument]) == ()
+
+
+@given(st.sampled_from(sorted(OWNED_FLAGS)), st.integers(min_value=4), st.booleans(), st.booleans())
+def test_whatever_argparse_takes_for_an_owned_flag_is_refused(flag: str, keep: int, dashes: bool, joined: bool) -> None:  # noqa: FBT001
+    word = flag[:keep] if dashes else "--" + flag[2:keep].replace("-", "_")
+    argument = f"{word}=1" if joined else word
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(flag, dest="value")
+    namespace, _ = parser.parse_known_args([argument.replace("_", "-") if joined else word.replace("_", "-"), "1"])
+    if namespace.value is not None:
+        assert refusals_of([argument])
+
+
+@given(st.sampled_from(TENSOR_PARALLEL_SIZES), st.sets(st.integers(min_value=0, max_value=512), min_size=8))
+def test_every_cpu_goes_to_exactly_one_rank_and_no_rank_is_without(size: int, cpus: set[int]) -> None:
+    groups = [[int(cpu) for cpu in group.split(",")] for group in bind_cpus(size, cpus).split("|")]
+    assert len(groups) == size
+    assert sorted(cpu for group in groups for cpu in group) == sorted(cpus)
+    assert max(map(len, groups)) - min(map(len, groups)) <= 1
+
+
+@given(
+    st.integers(min_value=-5, max_value=20),
+    st.integers(min_value=-5, max_value=5),
+    st.one_of(st.none(), st.floats(allow_nan=True)),
+    st.lists(st.sampled_from(["--port", "--seed", "1", "-tp", "--max_model_len=5", ""])),
+)
+def test_a_plan_says_each_owned_thing_once_or_is_refused(
+    tensor_parallel_size: int, max_num_seqs: int, share: float | None, extra: list[str]
+) -> None:
+    orders = an_order(
+        "/m",
+        tensor_parallel_size=tensor_parallel_size,
+        max_num_seqs=max_num_seqs,
+        gpu_memory_utilization=share,
+        extra_args=tuple(extra),
+    )
+    refusals = refuse(orders, facts())
+    assert all(refusals)
+    if not refusals:
+        arguments = plan_command(orders, facts()).arguments
+        assert all(arguments.count(flag) <= 1 for flag in OWNED_FLAGS)
+        assert int(arguments[arguments.index("--tensor-parallel-size") + 1]) in TENSOR_PARALLEL_SIZES
