@@ -8,7 +8,7 @@ import pytest
 from openai_harmony import HarmonyEncoding, HarmonyEncodingName, Role, load_harmony_encoding
 
 from e2e.model import ANSWER_TEXT, REASONING_TEXT, ensure_model, write_model
-from e2e.model import ANSWER_TEXT, REASONING_TEXT, ensure_model, write_model
+from e2e.model import program as program_module
 from e2e.model.program import Program, make_program
 from e2e.model.safetensors import bfloat16
 from e2e.model.weights import REASONED, SIGNAL, UNKNOWN, VOCABULARY, Size
