@@ -10,6 +10,7 @@ import pytest
 
 from e2e.cluster import lifecycle
 from e2e.cluster.commands import run
+from e2e.cluster.local.cluster import prepare
 from e2e.cluster.local.places import RUN_ROOT
 from e2e.cluster.provider import Cluster, Tier
 
@@ -36,6 +37,13 @@ def api(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     yield cluster
     with shown(request):
         lifecycle.down(name)
+
+
+@pytest.fixture(scope="session")
+def node_programs(request: pytest.FixtureRequest) -> None:
+    """What a cluster with a node needs, installed and built before a test's time begins to run."""
+    with shown(request):
+        prepare(Tier.NODE)
 
 
 @pytest.fixture

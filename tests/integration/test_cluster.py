@@ -1,6 +1,8 @@
 import ipaddress
 import json
+import os
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -9,11 +11,11 @@ import yaml
 from e2e.cluster import lifecycle
 from e2e.cluster.commands import run
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.local.cgroups import hierarchies
+from e2e.cluster.local.cgroups import hierarchies, processes_in
 from e2e.cluster.local.kwok import gpu_node
 from e2e.cluster.local.netns import SIMULATED_POD_RANGE, mounts_below
 from e2e.cluster.local.places import Places
-from e2e.cluster.local.processes import in_namespace, owned
+from e2e.cluster.local.processes import in_namespace, lives, owned
 from e2e.cluster.local.teardown import leftovers
 from e2e.cluster.provider import Cluster, Tier
 
@@ -94,10 +96,12 @@ def test_a_simulated_pod_is_reached_only_inside_the_cluster_s_network(api: Clust
     )
     ask = f"import socket; print(socket.create_connection(('{address}', 8000), 5).recv(100).decode())"
 
-    with subprocess.Popen([*api.enter(), "python3", "-c", listen], stdout=subprocess.PIPE, text=True) as simulator:
+    with subprocess.Popen(
+        [*api.enter(), sys.executable, "-I", "-c", listen], stdout=subprocess.PIPE, text=True
+    ) as simulator:
         assert simulator.stdout is not None
         assert simulator.stdout.readline() == "up\n"
-        answer = run([*api.enter(), "python3", "-c", ask], timeout_seconds=20).strip()
+        answer = run([*api.enter(), sys.executable, "-I", "-c", ask], timeout_seconds=20).strip()
 
     assert answer == address, "the simulator learns from the accepted socket which pod it plays"
 
@@ -106,7 +110,7 @@ def test_nothing_leaves_the_cluster_s_network(api: Cluster) -> None:
     ask = "import socket; socket.create_connection(('198.51.100.1', 80), 5)"
 
     with pytest.raises(ClusterError, match="Network is unreachable"):
-        run([*api.enter(), "python3", "-c", ask], timeout_seconds=20)
+        run([*api.enter(), sys.executable, "-I", "-c", ask], timeout_seconds=20)
 
 
 def test_the_forwarder_keeps_a_watch_open_while_other_requests_pass(api: Cluster, namespace: str) -> None:
@@ -163,3 +167,49 @@ def test_down_of_no_cluster_is_no_error() -> None:
     lifecycle.down("never-was", provider="local")
 
     assert leftovers(Places(name="never-was")) == []
+
+
+@pytest.mark.usefixtures("node_programs")
+def test_a_node_runs_pods_and_all_of_it_ends() -> None:
+    name = f"it-{os.getpid()}-node"
+    places = Places(name=name)
+
+    cluster = lifecycle.up(name, Tier.NODE, provider="local")
+    try:
+        kubectl(cluster, "create", "namespace", "strict")
+        kubectl(cluster, "label", "namespace", "strict", "pod-security.kubernetes.io/enforce=restricted")
+        kubectl(cluster, "-n", "strict", "create", "--filename=-", given=strict_pod(pause_name(cluster)))
+        kubectl(cluster, "-n", "strict", "wait", "pod/calm", "--for=condition=Ready", "--timeout=60s")
+        running = processes_in(places.cgroup)
+        with pytest.raises(ClusterError, match="violates PodSecurity"):
+            kubectl(cluster, "-n", "strict", "run", "wild", "--image=none")
+    finally:
+        lifecycle.down(name, provider="local")
+
+    assert len(running) == 2, "the pod's own container and the one that holds its namespaces"
+    assert leftovers(places) == []
+    assert not any(lives(process) for process in running)
+
+
+def pause_name(cluster: Cluster) -> str:
+    names = run([*cluster.ctr_command(), "images", "ls", "--quiet"], timeout_seconds=30).split()
+    return next(name for name in names if name.startswith("gptoss.local/pause:"))
+
+
+def strict_pod(image: str) -> str:
+    container = {
+        "name": "main",
+        "image": image,
+        "imagePullPolicy": "Never",
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "resources": {"limits": {"nvidia.com/gpu": "2"}},
+    }
+    security = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    return yaml.safe_dump(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "calm"},
+            "spec": {"securityContext": security, "containers": [container]},
+        }
+    )
