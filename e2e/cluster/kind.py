@@ -12,25 +12,24 @@ from pathlib import Path
 
 from e2e.cluster.commands import run
 from e2e.cluster.errors import ClusterError
+from e2e.cluster.local.binaries import ensure_binaries
+from e2e.cluster.local.modules import FOR_KIND
 from e2e.cluster.local.places import cache_root
 from e2e.cluster.progress import step
 from e2e.cluster.provider import GPU_RESOURCE, SIMULATED_GPU_LABEL, Cluster, Tier, checked_name
 
 
 CREATE_SECONDS = 600
-PROGRAMS = ("kind", "kubectl", "helm", "docker")
 SIMULATED_GPUS = 8
 
 
 class KindProvider:
-    """Clusters made by `kind`, which must be on PATH together with kubectl and helm."""
+    """Clusters made by `kind`, which is built with kubectl and Helm from published Go modules. Docker must run."""
 
     def up(self, name: str, tier: Tier) -> Cluster:
         """Return the cluster, started now or found running."""
         if tier is not Tier.NODE:
             raise ClusterError("kind has no API tier: run it as root with --provider local")
-        if missing := [program for program in PROGRAMS if shutil.which(program) is None]:
-            raise ClusterError(f"not on PATH: {', '.join(missing)}; install them, or use --provider local as root")
         running = self.find(name)
         if running is not None:
             return running
@@ -38,7 +37,17 @@ class KindProvider:
         cluster = describe(name)
         with step(f"kind cluster {name}"):
             run(
-                ["kind", "create", "cluster", "--name", name, "--kubeconfig", cluster.kubeconfig, "--wait", "5m"],
+                [
+                    *kind_command(),
+                    "create",
+                    "cluster",
+                    "--name",
+                    name,
+                    "--kubeconfig",
+                    cluster.kubeconfig,
+                    "--wait",
+                    "5m",
+                ],
                 timeout_seconds=CREATE_SECONDS,
             )
         with step("simulated GPUs"):
@@ -47,12 +56,12 @@ class KindProvider:
 
     def down(self, name: str) -> None:
         """End the cluster; no cluster is no error."""
-        run(["kind", "delete", "cluster", "--name", checked_name(name)], timeout_seconds=CREATE_SECONDS)
+        run([*kind_command(), "delete", "cluster", "--name", checked_name(name)], timeout_seconds=CREATE_SECONDS)
         shutil.rmtree(home(name), ignore_errors=True)
 
     def find(self, name: str) -> Cluster | None:
         """Return the cluster if it is up and answers."""
-        if name not in run(["kind", "get", "clusters"], timeout_seconds=60).split():
+        if name not in run([*kind_command(), "get", "clusters"], timeout_seconds=60).split():
             return None
         cluster = describe(name)
         try:
@@ -60,6 +69,11 @@ class KindProvider:
         except ClusterError:
             return None
         return cluster
+
+
+def kind_command() -> list[str]:
+    """Return `kind`, built when it is needed for the first time."""
+    return [str(ensure_binaries(["kind"])["kind"])]
 
 
 def home(name: str) -> Path:
@@ -72,10 +86,10 @@ def describe(name: str) -> Cluster:
     directory = home(name)
     programs = directory / "bin"
     programs.mkdir(parents=True, exist_ok=True)
-    for program in ("kubectl", "helm"):
-        found = shutil.which(program)
-        if found is not None and not (programs / program).exists():
-            (programs / program).symlink_to(found)
+    for program, path in ensure_binaries(FOR_KIND).items():
+        if not (programs / program).exists():
+            (programs / program).unlink(missing_ok=True)  # a link to a program that is no longer in the cache
+            (programs / program).symlink_to(path)
     kubeconfig = str(directory / "kubeconfig")
     return Cluster(
         name=name,

@@ -86,7 +86,7 @@ def test_every_module_of_the_project_has_its_files_and_a_key(module: Module) -> 
 def test_every_program_of_a_tier_is_built_by_a_module() -> None:
     built = {program for module in MODULES for program in module.packages}
 
-    assert {*modules.FOR_API, *modules.FOR_NODE} == built
+    assert {*modules.FOR_API, *modules.FOR_NODE, *modules.FOR_KIND} == built
 
 
 @pytest.mark.parametrize(

@@ -52,11 +52,13 @@ KWOK = Module(directory=GO_MODULES / "kwok", packages={"kwok": "sigs.k8s.io/kwok
 COREDNS = Module(directory=GO_MODULES / "coredns", packages={"coredns": "github.com/coredns/coredns"})
 HELM = Module(directory=GO_MODULES / "helm", packages={"helm": "helm.sh/helm/v4/cmd/helm"})
 PAUSE = Module(directory=GO_MODULES / "pause", packages={"pause": "."})
+KIND = Module(directory=GO_MODULES / "kind", packages={"kind": "sigs.k8s.io/kind"})
 
-MODULES = (ETCD, K8S, KWOK, COREDNS, HELM, PAUSE)
+MODULES = (ETCD, K8S, KWOK, COREDNS, HELM, PAUSE, KIND)
 
 FOR_API = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok", "helm")
 FOR_NODE = (*(name for name in FOR_API if name != "kwok"), "kubelet", "kube-proxy", "coredns", "pause")
+FOR_KIND = ("kind", "kubectl", "helm")
 
 
 def required_version(go_mod: str, module: str) -> str:
