@@ -1,0 +1,71 @@
+from gptoss_operator.api.names import COMPONENT_GATEWAY, COMPONENT_REPLICA, identity
+from gptoss_operator.core.observation import ChildKey
+from gptoss_operator.shell.cluster import Cluster
+from gptoss_operator.shell.ledger import Ledger
+from gptoss_operator.shell.observe import observe, owner_of
+from gptoss_operator.shell.store import Key
+from tests.shell.builders import OWNER, a_body, a_child, a_node, a_pod
+
+
+CHAT = Key("demo", "chat")
+
+
+def a_cluster(woken: list[Key] | None = None) -> Cluster:
+    return Cluster((), (woken if woken is not None else []).append)
+
+
+def test_the_owner_is_read_from_the_users_object() -> None:
+    assert owner_of(a_body()) == OWNER
+
+
+def test_only_children_that_the_owner_controls_are_seen() -> None:
+    cluster, ledger = a_cluster(), Ledger()
+    services = cluster.children["Service"]
+    services.seen(None, a_child("ours", version=3))
+    services.seen(None, a_child("somebodys", version=4, owner_uid="another"))
+    services.seen(None, a_child("nobodys", version=5, owner_uid=None))
+    ledger.record(CHAT, ChildKey("Service", "ours"), a_child("ours", version=3), "digest", identity("chat"))
+
+    children = observe(OWNER, cluster, ledger).children
+
+    assert list(children) == [ChildKey("Service", "ours")]
+    assert children[ChildKey("Service", "ours")].applied_digest == "digest"
+
+
+def test_pods_are_told_apart_and_a_copy_made_by_hand_does_not_count() -> None:
+    cluster = a_cluster()
+    cluster.pods.seen(None, a_pod("chat-r0-0", COMPONENT_REPLICA))
+    cluster.pods.seen(None, a_pod("chat-gateway-1-x", COMPONENT_GATEWAY, controller="ReplicaSet", version=2))
+    cluster.pods.seen(None, a_pod("copy-0", COMPONENT_REPLICA, controller="Job", version=3))
+
+    seen = observe(OWNER, cluster, Ledger())
+
+    assert [pod.metadata.name for pod in seen.replica_pods] == ["chat-r0-0"]
+    assert [pod.metadata.name for pod in seen.gateway_pods] == ["chat-gateway-1-x"]
+
+
+def test_a_change_of_a_node_wakes_the_deployments_on_it_and_those_that_wait_for_one() -> None:
+    woken: list[Key] = []
+    cluster = a_cluster(woken)
+    cluster.pods.seen(None, a_pod("chat-r0-0", COMPONENT_REPLICA, node="n1"))
+    cluster.nodes.seen(None, a_node("n1"))
+    cluster.nodes.seen(None, a_node("n2", version=2))
+    woken.clear()
+
+    cluster.nodes.seen(None, a_node("n2", version=3, unschedulable=True))
+    assert woken == []
+    cluster.nodes.seen(None, a_node("n1", version=4, labels={"heartbeat": "7"}))
+    assert woken == []
+    cluster.nodes.seen(None, a_node("n1", version=5, unschedulable=True))
+    assert woken == [CHAT]
+    cluster.pods.seen(None, a_pod("chat-r0-0", COMPONENT_REPLICA, node="", version=6))
+    woken.clear()
+    cluster.nodes.seen(None, a_node("n2", version=7))
+    assert woken == [CHAT]
+
+
+def test_nodes_are_seen_by_name() -> None:
+    cluster = a_cluster()
+    cluster.nodes.seen(None, a_node("n1"))
+
+    assert list(observe(OWNER, cluster, Ledger()).nodes) == ["n1"]

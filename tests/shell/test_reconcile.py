@@ -1,0 +1,128 @@
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from gptoss_operator.api.status import GptOssStatus, Reason
+from gptoss_operator.core.actions import Apply, Plan, digest_of
+from gptoss_operator.core.observation import ChildKey, Observation
+from gptoss_operator.core.render.options import RenderOptions
+from gptoss_operator.errors import Refused, Unavailable
+from gptoss_operator.shell.reconcile import Reconciler
+from gptoss_operator.shell.store import Key
+from gptoss_operator.shell.telemetry import Telemetry
+from tests.shell.builders import OWNER, a_body, a_child, an_object, in_virtual_time
+from tests.shell.test_carry_out import Recorder, hands_of
+
+
+CHAT = Key("demo", "chat")
+OPTIONS = RenderOptions(server_image="s", gateway_image="g")
+MANIFEST = an_object("Service", "chat")
+APPLY = Apply(manifest=MANIFEST, digest=digest_of(MANIFEST), exists=True, reason="it is missing")
+
+
+class Passes:
+    """A reconciler whose planner gives the same plan each time, and what the planner saw."""
+
+    def __init__(self, plan: Plan, *, exists: bool = True) -> None:
+        self.recorder = Recorder()
+        self.hands = hands_of(self.recorder)
+        self.telemetry = Telemetry()
+        self.seen: list[Observation] = []
+        self._plan = plan
+        self.reconciler = Reconciler(
+            hands=self.hands,
+            options=OPTIONS,
+            telemetry=self.telemetry,
+            exists=lambda _key, _uid: exists,
+            planner=self._decide,
+        )
+
+    def _decide(self, _body: dict[str, Any], seen: Observation, _options: RenderOptions, now: datetime) -> Plan:
+        assert now.tzinfo is not None
+        self.seen.append(seen)
+        return self._plan
+
+    def once(self) -> float | None:
+        return in_virtual_time(self.reconciler.reconcile_once(CHAT))
+
+    def count(self, result: str) -> float | None:
+        return self.telemetry.registry.get_sample_value("gptoss_operator_reconcile_total", {"result": result})
+
+
+def test_a_quiet_pass_writes_nothing() -> None:
+    passes = Passes(Plan(status=None, reason="settled"))
+    passes.hands.bodies.deliver(a_body())
+
+    assert passes.once() is None
+    assert passes.recorder.calls == []
+    assert passes.count("quiet") == 1
+
+
+def test_an_object_that_is_gone_or_going_is_left_to_garbage_collection() -> None:
+    unknown, gone, going = (Passes(Plan(status=None, reason="x"), exists=e) for e in (True, False, True))
+    gone.hands.bodies.deliver(a_body())
+    body = a_body()
+    body["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    going.hands.bodies.deliver(body)
+
+    assert [passes.once() for passes in (unknown, gone, going)] == [None, None, None]
+    assert unknown.seen == gone.seen == going.seen == []
+
+
+def test_the_plan_says_when_to_look_again() -> None:
+    passes = Passes(Plan(status=None, reason="waiting", look_again_in_seconds=12.0))
+    passes.hands.bodies.deliver(a_body())
+
+    assert passes.once() == 12.0
+
+
+def test_a_new_problem_is_shown_soon_and_then_tried_again_now_and_then() -> None:
+    passes = Passes(Plan(applies=(APPLY,), status=None, reason="x"))
+    passes.hands.bodies.deliver(a_body())
+    passes.recorder.answers["apply chat"] = Refused("exceeded quota")
+
+    assert passes.once() == 1.0
+    assert passes.once() == 30.0
+    assert passes.seen[1].problems[ChildKey("Service", "chat")].reason == Reason.REFUSED_BY_CLUSTER
+
+
+def test_a_pass_that_could_not_be_finished_fails_and_is_counted() -> None:
+    passes = Passes(Plan(applies=(APPLY,), status=None, reason="x"))
+    passes.hands.bodies.deliver(a_body())
+    passes.recorder.answers["apply chat"] = Unavailable("no answer")
+
+    with pytest.raises(Unavailable):
+        passes.once()
+    assert passes.count("error") == 1
+
+
+def test_a_child_that_lost_its_label_is_found_by_name() -> None:
+    passes = Passes(Plan(status=None, reason="x"))
+    passes.hands.bodies.deliver(a_body())
+    key = ChildKey("StatefulSet", "chat-r0")
+    passes.hands.ledger.record(CHAT, key, a_child("chat-r0"), "digest", {})
+    passes.recorder.existing[key] = an_object("StatefulSet", "chat-r0", version=4)
+
+    passes.once()
+    assert passes.seen[0].children[key].applied_digest is None
+
+    del passes.recorder.existing[key]
+    passes.once()
+    passes.once()
+    assert passes.recorder.calls == ["get chat-r0", "get chat-r0"], "what is gone is not asked for again"
+    assert passes.seen[2].children == {}
+
+
+def test_the_replica_counts_are_shown_until_the_object_is_gone() -> None:
+    passes = Passes(Plan(status=GptOssStatus(replicas=3, ready_replicas=2, desired_replicas=4), reason="x"))
+    passes.hands.bodies.deliver(a_body())
+
+    passes.once()
+
+    labels = {"namespace": OWNER.namespace, "name": OWNER.name}
+    value = passes.telemetry.registry.get_sample_value
+    assert value("gptoss_operator_deployment_replicas", labels | {"state": "ready"}) == 2
+    assert value("gptoss_operator_deployment_replicas", labels | {"state": "desired"}) == 4
+    passes.telemetry.forget(CHAT)
+    assert value("gptoss_operator_deployment_replicas", labels | {"state": "ready"}) is None
