@@ -103,6 +103,7 @@ def compile_bytecode(*, base: Path, tree: Path, directories: Sequence[Path]) -> 
     The bytecode is marked as never to be checked against its source: layers have fixed times, and a container that
     distrusted its bytecode would compile everything at each start, as it cannot keep the result.
     """
+    print("images:   compiling bytecode", flush=True)
     mounts = "".join(f'mount --bind "$TREE/{directory}" "$BASE/{directory}" && ' for directory in directories)
     compile_all = "/usr/bin/python3 -m compileall -q -f -j 0 --invalidation-mode unchecked-hash"
     script = (

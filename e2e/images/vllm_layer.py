@@ -14,7 +14,7 @@ from e2e.images.stand_in import write_stand_in
 
 VLLM_VERSION = "0.32.0"
 LOCK = LOCKS / "vllm.lock"
-NEEDED_BYTES = 8 * 2**30
+NEEDED_BYTES = 6 * 2**30
 
 ABSENT_LIBRARIES = (
     "libcublas.so.13", "libcublasLt.so.13", "libcudnn.so.9", "libcufft.so.12", "libcufile.so.0", "libcurand.so.10",
@@ -41,10 +41,14 @@ USELESS = (
     "**/tests",
 )
 
+FEWER_COLLECTIONS = "import gc; gc.set_threshold(100_000)\n"
+"""Run by Python at its start. Loading five thousand modules makes half a million objects that stay; looking through them
+again and again for garbage takes a fifth of each process' start: 8.4 s of CPU without this line, 6.5 s with it."""
+
 
 def vllm_layer() -> LayerSpec:
     """Return the layer of vLLM and what it needs."""
-    recipe = [VLLM_VERSION, *ABSENT_LIBRARIES, *ABSENT_PREFIXES, *USELESS]
+    recipe = [VLLM_VERSION, *ABSENT_LIBRARIES, *ABSENT_PREFIXES, *USELESS, FEWER_COLLECTIONS]
     return python_layer(name="vllm", lock=LOCK, recipe=recipe, needed_bytes=NEEDED_BYTES, finish=finish)
 
 
@@ -54,6 +58,7 @@ def finish(site: Path) -> None:
     print(f"images:   removed {freed / 2**20:.0f} MiB that no CPU server loads", flush=True)
     # vLLM asks for its own version under the name `vllm`, which this build of it is not called.
     write_metadata(site, "vllm", f"{VLLM_VERSION}+cpu")
+    (site / "fewer-collections.pth").write_text(FEWER_COLLECTIONS)
     torch_libraries = site / "torch" / "lib"
     write_stand_in(
         users=sorted(torch_libraries.glob("*.so")),
