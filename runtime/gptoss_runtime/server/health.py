@@ -11,6 +11,9 @@ from gptoss_runtime.contract import Phase
 from gptoss_runtime.server.board import Board
 
 
+EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""What vLLM writes when nothing else is asked for, and what our own part is written in."""
+
 ReadMetrics = Callable[[], Awaitable[str | None]]
 
 
@@ -42,7 +45,8 @@ def make_app(board: Board, read_vllm_metrics: ReadMetrics) -> web.Application:
     async def metrics(_: web.Request) -> web.Response:
         # vLLM's part is passed on as it is: its names are documented, and dashboards for it exist.
         own = generate_latest(registry).decode()
-        return web.Response(text=(await read_vllm_metrics() or "") + own, content_type="text/plain")
+        text = (await read_vllm_metrics() or "") + own
+        return web.Response(text=text, headers={"content-type": EXPOSITION_TYPE})
 
     app = web.Application()
     app.add_routes(

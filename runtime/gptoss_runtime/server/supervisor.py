@@ -19,7 +19,7 @@ from gptoss_runtime.server.engine import Engine, new_session
 from gptoss_runtime.server.health import serve_health
 from gptoss_runtime.server.process import Process
 from gptoss_runtime.server.settings import Settings
-from gptoss_runtime.server.telemetry import in_flight, numbers_of
+from gptoss_runtime.server.telemetry import Numbers, in_flight, numbers_of
 from gptoss_runtime.server.verdict import Answer, Ending, Seen, judge
 
 
@@ -86,7 +86,8 @@ class Supervisor:
             return
         self._asked_at = time.monotonic()
         limits = self._limits
-        log.info("Asked to stop: at most %.0f s until vLLM is", limits.endpoint_grace_seconds + limits.drain_seconds)
+        seconds = limits.endpoint_grace_seconds + limits.drain_seconds
+        log.info("Asked to stop: requests may go on for %.0f s", seconds)
         # At once, so that the very next health or agent check hears it.
         self._judge(running=True)
         self._wake.set()
@@ -130,13 +131,14 @@ class Supervisor:
         if self._answer is Answer.UP and self._board.load_seconds is None:
             self._board.load_seconds = self._board.uptime_seconds
             log.info("vLLM is up after %.1f s", self._board.load_seconds)
-        if self._board.load_seconds is None:
+        if self._answer is not Answer.UP:
+            # It would not answer further questions either, and old numbers must not be shown as new ones.
+            self._board.numbers, self._board.in_flight = Numbers(), None
             return
         now = time.monotonic()
         if now - self._sampled_at >= SAMPLE_EVERY_SECONDS or self._asked_at is not None:
             self._sampled_at = now
             text = await self._engine.read_metrics()
-            # Old numbers are not shown as new ones.
             self._board.numbers = numbers_of(text or "")
         self._board.in_flight = in_flight(await self._engine.ask_load(), self._board.numbers)
 

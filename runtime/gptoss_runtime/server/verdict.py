@@ -115,7 +115,7 @@ def _judgement(phase: Phase, *, ready: bool, live: bool, reason: str) -> Judgeme
 def _unexplained(exit_status: int) -> str:
     if exit_status == -Signals.SIGKILL:
         return ": most likely out of memory; raise spec.pod.resources.memory"
-    return "; its log has no error, see the container's output"
+    return "; its output names no error, see the container's log"
 
 
 def _exit_words(exit_status: int) -> str:
