@@ -62,7 +62,8 @@ def until(
 @contextmanager
 def _watched(kubectl: Kubectl, name: str, timeout_seconds: float) -> Iterator[Iterator[dict[str, Any]]]:
     """Yield every version of the object that kubectl's watch delivers, until the time is over."""
-    command = kubectl.command("get", "gptoss", name, "--watch", "-o", "json")
+    # As a list of one: of a single object, kubectl shows no change that falls between its GET and its watch.
+    command = kubectl.command("get", "gptoss", f"--field-selector=metadata.name={name}", "--watch", "-o", "json")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     # Reading blocks until the next event; ending the process ends the reading.
     timer = threading.Timer(timeout_seconds, process.kill)

@@ -61,7 +61,8 @@ def start_kwok(launcher: Launcher) -> Process:
             f"--manage-nodes-with-label-selector={NODE_SELECTOR}",
             f"--cidr={SIMULATED_POD_RANGE}",
             "--node-ip=127.0.0.1",
-            "--node-lease-duration-seconds=200",
+            # Renewed every quarter of it. The node controller takes a node for lost after 50 s without.
+            "--node-lease-duration-seconds=40",
             "--server-address=127.0.0.1:10247",
         )
         launcher.kubectl("apply", "--server-side", "--filename=-", given=yaml.safe_dump(gpu_node(FIRST_NODE)))

@@ -45,8 +45,8 @@ class Replica:
 
     @property
     def ready(self) -> bool:
-        """Whether its pod answers requests."""
-        return self.judgement.state is PodState.READY
+        """Whether its pod answers requests, and stays."""
+        return self.exists and self.judgement.state is PodState.READY
 
 
 class Action(StrEnum):

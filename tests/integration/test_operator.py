@@ -1,0 +1,259 @@
+"""The whole operator on a real API server: pods are simulated, everything else is real."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.cluster.provider import Cluster
+from e2e.kubectl import Kubectl, KubectlError
+from e2e.watch import condition, settled, until
+from tests.integration.proxy import Strike, proxied
+from tests.integration.running import KINDS, children, eventually, operator, stop
+
+
+ROOT = Path(__file__).parents[2]
+SETTLE_SECONDS = 40
+FIRST_APPLY_WRITES = 11
+"""Eight children, an event for each of two replicas, and the first status."""
+
+
+def deployment(**spec: Any) -> dict[str, Any]:  # noqa: ANN401 - a raw object
+    return {
+        "apiVersion": "gptoss.dev/v1alpha1",
+        "kind": "GptOssDeployment",
+        "metadata": {"name": "chat"},
+        "spec": {"model": {"name": "gpt-oss-20b"}, **spec},
+    }
+
+
+@pytest.fixture(scope="session")
+def installed(api: Cluster) -> Cluster:
+    """The cluster, with the CRD in it."""
+    kubectl = Kubectl(api, "default")
+    kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+    kubectl("wait", "--for=condition=Established", "crd/gptossdeployments.gptoss.dev", "--timeout=30s")
+    return api
+
+
+@pytest.fixture
+def user(installed: Cluster, namespace: str) -> Kubectl:
+    return Kubectl(installed, namespace)
+
+
+@pytest.fixture
+def running(installed: Cluster, namespace: str, tmp_path: Path) -> Iterator[Path]:
+    """The operator, serving the test's namespace only; its log is what is yielded."""
+    log = tmp_path / "operator.log"
+    with operator(installed, log, namespaces=namespace):
+        yield log
+
+
+def settle(user: Kubectl) -> dict[str, Any]:
+    return until(user, "chat", settled, timeout_seconds=SETTLE_SECONDS, show=False)
+
+
+INVALID: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown model": ({"model": {"name": "gpt-oss-21b"}}, "spec.model.name"),
+    "no model": ({"model": {}}, "spec.model"),
+    "two sources": (
+        {"model": {"source": {"hostPath": {"path": "/x"}, "huggingFace": {"repository": "a/b"}}}},
+        "spec.model.source",
+    ),
+    "path out of the volume": (
+        {"model": {"source": {"persistentVolumeClaim": {"claimName": "x", "path": "../y"}}}},
+        "spec.model.source.persistentVolumeClaim.path",
+    ),
+    "tensor parallel 3": ({"tensorParallel": 3}, "spec.tensorParallel"),
+    "tensor parallel 16": ({"tensorParallel": 16}, "spec.tensorParallel"),
+    "replicas and scaling": ({"replicas": 1, "scaling": {"minReplicas": 1}}, "spec.replicas"),
+    "negative replicas": ({"replicas": -1}, "spec.replicas"),
+    "our flag": ({"engine": {"extraArgs": ["--port=1"]}}, "spec.engine.extraArgs"),
+    "our flag, spelled otherwise": ({"engine": {"extraArgs": ["--served_model_name", "x"]}}, "spec.engine.extraArgs"),
+    "our variable": ({"pod": {"env": [{"name": "GPTOSS_SERVER", "value": "{}"}]}}, "spec.pod.env[0].name"),
+    "variable without value": ({"pod": {"env": [{"name": "X"}]}}, "spec.pod.env[0]"),
+    "memory that is no quantity": ({"pod": {"resources": {"memory": "lots"}}}, "spec.pod.resources.memory"),
+    "unknown strategy": ({"routing": {"strategy": "Random"}}, "spec.routing.strategy"),
+    "unknown field": ({"replicsa": 1}, "replicsa"),
+}
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_an_invalid_object_is_refused_with_the_name_of_the_field(user: Kubectl, name: str) -> None:
+    spec, field = INVALID[name]
+    with pytest.raises(KubectlError) as refused:
+        user.apply(deployment(**spec))
+    assert field in str(refused.value)
+
+
+def test_a_name_that_services_cannot_have_is_refused(user: Kubectl) -> None:
+    for name in ("x" * 41, "1chat", "chat.one"):
+        with pytest.raises(KubectlError, match=r"metadata\.name"):
+            user.apply({**deployment(), "metadata": {"name": name}})
+
+
+@pytest.mark.usefixtures("running")
+def test_an_object_becomes_a_fleet_that_can_be_scaled_and_leaves_nothing(user: Kubectl) -> None:
+    user.apply(deployment(replicas=2))
+    obj = settle(user)
+    assert obj["status"]["ready"] == "2/2"
+    assert "finalizers" not in obj["metadata"]
+    assert not any("kopf" in name for name in obj["metadata"].get("annotations", {}))
+    assert sorted(children(user, "chat")) == [
+        ("ConfigMap", "chat-gateway"),
+        ("Deployment", "chat-gateway"),
+        ("PodDisruptionBudget", "chat-gateway"),
+        ("PodDisruptionBudget", "chat-replicas"),
+        ("Service", "chat"),
+        ("Service", "chat-replicas"),
+        ("StatefulSet", "chat-r0"),
+        ("StatefulSet", "chat-r1"),
+    ]
+
+    user("scale", "gptoss", "chat", "--replicas=3")
+    assert settle(user)["status"]["ready"] == "3/3"
+    user("scale", "gptoss", "chat", "--replicas=1")
+    assert settle(user)["status"]["ready"] == "1/1"
+
+    described = user("describe", "gptoss", "chat")
+    assert "Remove chat-r2: 1 replicas are asked for" in described
+
+    user("delete", "gptoss", "chat", "--timeout=30s")
+    eventually(lambda: not children(user, "chat"), "everything is gone")
+    eventually(lambda: not user.items("pods"), "all pods are gone")
+
+
+@pytest.mark.usefixtures("running")
+def test_what_others_change_or_delete_is_put_right(user: Kubectl) -> None:
+    user.apply(deployment(replicas=2))
+    settle(user)
+    right = children(user, "chat")
+    changes = {
+        "service/chat": {"spec": {"ports": [{"name": "http", "port": 1234, "protocol": "TCP"}]}},
+        "configmap/chat-gateway": {"data": {"haproxy.cfg": "nonsense"}},
+        "statefulset/chat-r0": {"spec": {"replicas": 0}},
+        "deployment/chat-gateway": {"spec": {"replicas": 0}},
+        "poddisruptionbudget/chat-replicas": {"spec": {"maxUnavailable": 100}},
+        "service/chat-replicas": {"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}},
+    }
+    for target, change in changes.items():
+        user("patch", target, "--type=merge", "-p", json.dumps(change))
+    eventually(lambda: children(user, "chat") == right, "every change is undone")
+    for target in changes:
+        user("delete", target, "--wait=false")
+    eventually(lambda: children(user, "chat") == right, "everything deleted is back")
+    settle(user)
+
+
+@pytest.mark.usefixtures("running")
+def test_fields_that_others_own_stay(user: Kubectl) -> None:
+    user.apply(deployment())
+    settle(user)
+    user("annotate", "service/chat", "example.com/mine=yes")
+    user("patch", "gptoss", "chat", "--type=merge", "-p", '{"spec":{"replicas":2}}')
+    settle(user)
+    assert user.json("get", "service", "chat")["metadata"]["annotations"]["example.com/mine"] == "yes"
+
+
+@pytest.mark.usefixtures("running")
+def test_a_service_of_somebody_else_is_left_alone_and_named(user: Kubectl) -> None:
+    theirs = {"ports": [{"port": 80}], "selector": {"app": "theirs"}}
+    user.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "chat"}, "spec": theirs})
+    user.apply(deployment())
+    refused = until(
+        user,
+        "chat",
+        lambda o: condition(o, "Accepted")["status"] == "False",
+        timeout_seconds=SETTLE_SECONDS,
+        show=False,
+    )
+    assert condition(refused, "Accepted")["reason"] == "NameTaken"
+    assert "Service chat" in condition(refused, "Accepted")["message"]
+    assert condition(refused, "Stalled")["status"] == "True"
+    assert user.json("get", "service", "chat")["spec"]["selector"] == {"app": "theirs"}
+    user("delete", "service", "chat")
+    eventually(lambda: settled(user.json("get", "gptoss", "chat")), "it goes on when the name is free", seconds=330)
+
+
+@pytest.mark.usefixtures("running")
+def test_pods_that_the_cluster_refuses_are_explained(user: Kubectl) -> None:
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "no-pods"},
+        "spec": {"hard": {"pods": "0"}},
+    }
+    user.apply(quota)
+    user.apply(deployment())
+    obj = until(
+        user,
+        "chat",
+        lambda o: condition(o, "Degraded")["reason"] == "PodNotCreated",
+        timeout_seconds=30,
+        show=False,
+    )
+    assert "kubectl describe statefulset chat-r0" in condition(obj, "Degraded")["message"]
+
+
+def test_a_settled_object_causes_no_writes_and_a_restart_changes_nothing(
+    api: Cluster, user: Kubectl, namespace: str, tmp_path: Path
+) -> None:
+    user.apply(deployment(replicas=2))
+    strike = Strike(at=0, before=False, act=lambda: None)
+    with proxied(api, tmp_path, strike) as kubeconfig:
+        with operator(api, tmp_path / "1.log", kubeconfig=kubeconfig, namespaces=namespace) as process:
+            settle(user)
+            assert stop(process) == 0
+        before = user.items(f"{KINDS},pods", "-l", "gptoss.dev/deployment=chat")
+        strike.writes.clear()
+        with operator(api, tmp_path / "2.log", kubeconfig=kubeconfig, namespaces=namespace):
+            user("scale", "gptoss", "chat", "--replicas=3")
+            settle(user)
+        after = user.items(f"{KINDS},pods", "-l", "gptoss.dev/deployment=chat")
+    versions = {item["metadata"]["uid"]: item["metadata"].get("generation") for item in after}
+    assert {item["metadata"]["uid"] for item in before} <= versions.keys()
+    assert all(versions[item["metadata"]["uid"]] == item["metadata"].get("generation") for item in before)
+
+
+@pytest.fixture(scope="session")
+def fault_free(installed: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[Any, Any], list[str]]:
+    """What an undisturbed first apply ends in, and the writes that it takes."""
+    kubectl = Kubectl(installed, "fault-free")
+    kubectl("create", "namespace", "fault-free")
+    directory = tmp_path_factory.mktemp("fault-free")
+    strike = Strike(at=0, before=False, act=lambda: None)
+    kubectl.apply(deployment(replicas=2))
+    with (
+        proxied(installed, directory, strike) as kubeconfig,
+        operator(installed, directory / "operator.log", kubeconfig=kubeconfig, namespaces="fault-free"),
+    ):
+        settle(kubectl)
+        return children(kubectl, "chat"), list(strike.writes)
+
+
+@pytest.mark.parametrize("write", range(FIRST_APPLY_WRITES + 1))
+def test_killed_at_any_write_of_the_first_apply_it_ends_in_the_same_state(
+    installed: Cluster, namespace: str, fault_free: tuple[dict[Any, Any], list[str]], tmp_path: Path, write: int
+) -> None:
+    """Killed when the API server has done a write and before the operator knows; for 0, before the first write.
+
+    Killed before write n+1 is the same state as killed after write n.
+    """
+    expected, writes = fault_free
+    assert len(writes) >= FIRST_APPLY_WRITES
+    user = Kubectl(installed, namespace)
+    user.apply(deployment(replicas=2))
+    struck = max(write, 1)
+    strike = Strike(at=struck, before=write == 0, act=lambda: process.kill())  # noqa: PLW0108 - it starts below
+    with (
+        proxied(installed, tmp_path, strike) as kubeconfig,
+        operator(installed, tmp_path / "killed.log", kubeconfig=kubeconfig, namespaces=namespace) as process,
+    ):
+        process.wait(timeout=SETTLE_SECONDS)
+        assert len(strike.writes) >= struck
+    with operator(installed, tmp_path / "again.log", namespaces=namespace):
+        settle(user)
+        found = json.loads(json.dumps([*children(user, "chat").values()]).replace(namespace, "fault-free"))
+    assert {(item["kind"], item["metadata"]["name"]): item for item in found} == expected
