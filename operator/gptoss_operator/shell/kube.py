@@ -55,7 +55,12 @@ class Kube:
             if in_cluster():
                 config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             else:
-                await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+                await config.load_kube_config(  # type: ignore[no-untyped-call]
+                    # Named here because the client reads the variable only once, when it is imported.
+                    config_file=os.environ.get("KUBECONFIG") or None,
+                    client_configuration=configuration,
+                    persist_config=False,
+                )
         except (ConfigException, OSError) as error:
             raise SettingsError(
                 f"No way to the API server: {error}. Run in a pod with a service account, or set KUBECONFIG."
