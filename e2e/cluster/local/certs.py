@@ -26,6 +26,17 @@ SERVER_NAMES = (
 )
 SERVER_ADDRESSES = ("127.0.0.1", NODE_ADDRESS, "10.96.0.1")
 FRONT_PROXY = "front-proxy-client"
+SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +51,7 @@ class Authority:
         """Write `FILE_NAME.crt` and `.key` for a user of the API, who may also serve under `names`."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = name(user, group)
-        builder = template(subject, self.certificate.subject, key.public_key()).add_extension(
+        builder = template(subject, self.certificate.subject, key.public_key(), self.key.public_key()).add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
         )
         if names:
@@ -66,8 +77,9 @@ def make_certificates(directory: Path, node: str) -> Authority:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = name("gptoss-cluster")
     certificate = (
-        template(subject, subject, key.public_key())
+        template(subject, subject, key.public_key(), key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(SIGNS_CERTIFICATES, critical=True)
         .sign(key, hashes.SHA256())
     )
     (directory / "ca.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
@@ -105,8 +117,13 @@ def write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
     )
 
 
-def template(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    """Return a certificate to be signed, valid from an hour ago, since clocks of guests jump."""
+def template(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, signer: ec.EllipticCurvePublicKey
+) -> x509.CertificateBuilder:
+    """Return a certificate to be signed, valid from an hour ago, since clocks of guests jump.
+
+    It names its own key and its signer's: Python 3.13 refuses certificates that do not.
+    """
     now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
@@ -116,6 +133,8 @@ def template(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicK
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(days=VALID_DAYS))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), critical=False)
     )
 
 
