@@ -31,6 +31,8 @@ STUCK_SECONDS: Final = 180.0
 STOP_SECONDS: Final = 5.0
 """How long the parts may take to end."""
 
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
 logger = logging.getLogger(__name__)
 
 AnyReflector = Reflector[Pod] | Reflector[Child] | Reflector[Node]
@@ -55,10 +57,10 @@ class Operator:
         )
         reconciler = Reconciler(hands=hands, options=settings.render_options, telemetry=telemetry, exists=self._exists)
         self.queue = WorkQueue(reconciler.reconcile_once)
-        self.reflectors: list[AnyReflector] = [
-            *self.cluster.reflectors(kube),
-            *(Reflector(kube, names.KIND, Child, self.owners, namespace=scope) for scope in self.cluster.scopes),
+        self.owner_reflectors = [
+            Reflector(kube, names.KIND, Child, self.owners, namespace=scope) for scope in self.cluster.scopes
         ]
+        self.reflectors: list[AnyReflector] = [*self.cluster.reflectors(kube), *self.owner_reflectors]
         telemetry.watch(lambda: len(self.queue), self._watch_ages)
 
     def sick(self) -> str | None:
@@ -84,7 +86,12 @@ class Operator:
             group.create_task(self.queue.resync(self.bodies.keys, self.settings.resync_seconds))
 
     async def serve_kopf(self, ready: asyncio.Event) -> None:
-        """Run kopf. `ready` is set when it has started."""
+        """Run kopf, once our resource is known to the API server. `ready` is set when kopf has started.
+
+        kopf looks for resources only when it starts; one that is defined later it would never watch.
+        """
+        for reflector in self.owner_reflectors:
+            await reflector.synced.wait()
         registry = registry_of(self.bodies, self._wake, self._gone)
         await kopf.operator(
             registry=registry,
@@ -164,9 +171,15 @@ async def _run_until_told(operator: Operator) -> None:
 
 
 async def _take_signals(kopf_ready: asyncio.Event, told: asyncio.Event) -> None:
-    """Take the signals over from kopf, which would wait for our parts to end by themselves. Never ends."""
+    """Set `told` on SIGTERM or SIGINT. Never ends.
+
+    Taken at once, since the first process of a container ignores what it has no handler for; and again from kopf, which
+    takes them when it starts, and would wait for our parts to end by themselves.
+    """
     loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, told.set)
     await kopf_ready.wait()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, told.set)
     await asyncio.Event().wait()
