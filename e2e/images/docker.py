@@ -5,7 +5,6 @@ Not tried yet: no machine at hand had a Docker engine.
 
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
 from e2e.images.cache import cache_directory
 from e2e.images.code_layer import CHECKOUT
@@ -28,18 +27,9 @@ def build_with_docker() -> None:
         (names.server, "runtime/Dockerfile", ["--target", "server-cpu"]),
     ):
         with step(f"docker build of {name}"):
-            command: list[str | Path] = [
-                "docker",
-                "build",
-                "--tag",
-                name,
-                "--file",
-                CHECKOUT / dockerfile,
-                *target,
-                CHECKOUT,
-            ]
+            where = ["--file", str(CHECKOUT / dockerfile), *target, str(CHECKOUT)]
             log = cache_directory() / "logs" / "docker.log"
-            run_logged(command, log, bound_seconds=BUILD_BOUND_SECONDS)
+            run_logged(["docker", "build", "--tag", name, *where], log, bound_seconds=BUILD_BOUND_SECONDS)
 
 
 def copy_from_docker(ctr: Sequence[str]) -> None:

@@ -15,6 +15,9 @@ from e2e.images.errors import CommandFailedError
 SIGN_OF_LIFE_SECONDS = 15
 LAST_LINES = 15
 
+_DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
+"""Also when we are killed in a way that lets us do nothing, nothing of ours goes on."""
+
 
 @contextmanager
 def step(title: str) -> Iterator[None]:
@@ -43,7 +46,7 @@ def run_logged(
     with log.open("w") as output:
         # A session of its own, so that the whole family can be killed and Ctrl-C reaches us first.
         process = subprocess.Popen(
-            [str(part) for part in command],
+            [*_DIE_WITH_US, *map(str, command)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

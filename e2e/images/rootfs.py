@@ -56,6 +56,7 @@ def require_build_machine() -> None:
     for program, package in (
         ("debootstrap", "debootstrap"),
         ("unshare", "util-linux"),
+        ("setpriv", "util-linux"),
         ("cc", "gcc"),
         ("nm", "binutils"),
     ):
