@@ -5,7 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from e2e.images.build import build_and_import, build_images
+from e2e.images.build import build_and_import, build_images, prune_cache
 from e2e.images.code_layer import CHECKOUT
 from e2e.images.errors import ImageError
 from e2e.images.names import OPERATOR_LOCK, image_names
@@ -22,6 +22,7 @@ def main() -> int:
     importing = commands.add_parser("import", help="build, and bring the images into a containerd")
     importing.add_argument("--ctr", required=True, help='command that reaches it, such as "ctr -a SOCKET -n k8s.io"')
     importing.add_argument("--store", type=Path, help="where it keeps its content, to check for free space")
+    commands.add_parser("prune", help="remove what other versions of the checkout have left in the cache")
     commands.add_parser("lock", help="resolve the newest versions of the Python packages and write the lock files")
     arguments = parser.parse_args()
     try:
@@ -33,6 +34,8 @@ def main() -> int:
                     print(image.name)
             case "import":
                 build_and_import(shlex.split(arguments.ctr), store=arguments.store)
+            case "prune":
+                print(f"freed {prune_cache() / 2**30:.1f} GiB")
             case "lock":
                 write_lock(requirements=LOCKS / "vllm.in", overrides=LOCKS / "vllm.overrides", lock=VLLM_LOCK)
                 write_lock(requirements=CHECKOUT / "pyproject.toml", overrides=None, lock=OPERATOR_LOCK)

@@ -3,7 +3,9 @@
 import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
+from e2e.images import disk
 from e2e.images.cache import cache_directory
 from e2e.images.errors import CommandFailedError
 from e2e.images.layer import Layer
@@ -46,11 +48,12 @@ def complete_images(ctr: Sequence[str]) -> set[str]:
     return complete
 
 
-def import_images(ctr: Sequence[str], images: Sequence[Image]) -> None:
+def import_images(ctr: Sequence[str], images: Sequence[Image], *, store: Path) -> None:
     """Make containerd have `images`, unpacked. What it has already is not sent again.
 
     `ctr` is the command that reaches it, namespace included, such as `["ctr", "-a", SOCKET, "-n", "k8s.io"]`.
-    Raises `CommandFailedError` with what it said when it refuses.
+    `store` is a directory on the disk where it keeps its content.
+    Raises `NotPossibleHereError` when that disk is too full, `CommandFailedError` with what it said when it refuses.
     """
     there = complete_images(ctr)
     missing = [image for image in images if image.name not in there]
@@ -58,6 +61,9 @@ def import_images(ctr: Sequence[str], images: Sequence[Image]) -> None:
         print("images: containerd has all of them already", flush=True)
         return
     layers = layers_to_send(missing, set(_ask(ctr, "content", "ls", "--quiet").split()))
+    # Once as content, and once unpacked.
+    needed_bytes = 2 * sum(layer.blob.size_bytes for layer in layers)
+    disk.require_free(store, needed_bytes, "containerd's copy of the images")
     _stream(ctr, missing, layers)
     still_missing = {image.name for image in missing} - complete_images(ctr)
     if still_missing:

@@ -8,11 +8,12 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from e2e.images import ImageNames, image_names
+from e2e.images.build import prune_cache
 from e2e.images.code_layer import CHECKOUT, code_layer, source_files
 from e2e.images.containerd import complete_images
 from e2e.images.disk import GIB, require_free, shortage
 from e2e.images.errors import CommandFailedError, NotPossibleHereError
-from e2e.images.layer import LayerSpec, ensure_layer, key_of
+from e2e.images.layer import LayerSpec, ensure_layer, key_of, layer_directory
 from e2e.images.names import OPERATOR_LOCK, gateway_image, image_specs
 from e2e.images.progress import run_logged
 from e2e.images.python_layer import LOCKS, remove
@@ -102,6 +103,16 @@ def test_layer_is_built_once_and_again_after_an_interruption(tmp_path: Path, mon
     assert ensure_layer(spec) == layer
     assert (layer.tree / "file").read_text() == "build 2"
     assert len(builds) == 2
+
+
+def test_prune_keeps_what_this_checkout_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    needed = layer_directory(gateway_image().layers[0])
+    for directory in (needed, needed.with_name("base-0123456789abcdef"), needed.with_name("logs")):
+        directory.mkdir(parents=True)
+        (directory / "file").write_text("12345")
+    assert prune_cache() == 5
+    assert sorted(path.name for path in needed.parent.iterdir()) == [needed.name, "lock", "logs"]
 
 
 def test_remove_counts_what_it_frees(tmp_path: Path) -> None:
