@@ -13,7 +13,7 @@ from e2e.cluster.errors import ClusterError
 from e2e.cluster.progress import say
 from e2e.images.errors import ImageError
 from e2e.kubectl import Kubectl, KubectlError
-from e2e.replicas import answered
+from e2e.replicas import answered, answered_since
 from e2e.stack import Stack
 from e2e.watch import NotReachedError, settled, until
 
@@ -75,9 +75,8 @@ def ask(kubectl: Kubectl) -> None:
         before = answered(kubectl, NAME)
         for _ in range(REQUESTS):
             client.completions.create(model=MODEL, prompt="Hello", max_tokens=4)
-        after = answered(kubectl, NAME)
-    for pod, count in after.items():
-        print(f"{pod}  answered {count - before[pod]}")
+        for pod, count in answered_since(kubectl, NAME, before, REQUESTS).items():
+            print(f"{pod}  answered {count}")
 
 
 def print_next(stack: Stack, seconds: float) -> None:

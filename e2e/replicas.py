@@ -1,7 +1,12 @@
 """What replicas say of themselves: their `/state` documents, read through the API server as any administrator can."""
 
+import time
+
 from e2e.kubectl import Kubectl
 from gptoss_runtime.contract import HEALTH_PORT, Counter, ReplicaState
+
+
+COUNTED_SECONDS = 15
 
 
 def state_of(kubectl: Kubectl, pod: str) -> ReplicaState:
@@ -20,3 +25,16 @@ def answered(kubectl: Kubectl, deployment: str) -> dict[str, int]:
     """Return how many requests each replica has answered since it started, as its vLLM counts them."""
     states = {pod: state_of(kubectl, pod) for pod in replica_pods(kubectl, deployment)}
     return {pod: int(state.counters[Counter.REQUESTS_FINISHED]) for pod, state in states.items()}
+
+
+def answered_since(kubectl: Kubectl, deployment: str, before: dict[str, int], expected: int) -> dict[str, int]:
+    """Return how many requests each replica has answered since `before`.
+
+    vLLM counts a request a moment after its answer, so this looks again until all `expected` are counted, or for
+    `COUNTED_SECONDS`.
+    """
+    deadline = time.monotonic() + COUNTED_SECONDS
+    while True:
+        counts = {pod: total - before.get(pod, 0) for pod, total in answered(kubectl, deployment).items()}
+        if sum(counts.values()) >= expected or time.monotonic() > deadline:
+            return counts

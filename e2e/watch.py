@@ -90,7 +90,9 @@ def _objects(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
 
 def _summary(obj: dict[str, Any]) -> str:
     """Return what a person wants to know while waiting."""
-    status = obj.get("status", {})
+    status = obj.get("status")
+    if not status:
+        return "the operator has not seen it yet"
     worst = next((c for c in ("Accepted", "Degraded") if _bad(condition(obj, c))), "Progressing")
     shown = condition(obj, worst)
     return f"{status.get('ready', '-')} ready; {shown['reason']}: {shown['message']}"

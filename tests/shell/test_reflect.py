@@ -25,7 +25,7 @@ class Run:
     def versions(self) -> dict[str, str]:
         return {obj.metadata.name: obj.metadata.resource_version for obj in self.store}
 
-    async def through(self, fake: FakeApi, *, silence_seconds: float = 5.0) -> None:
+    async def through(self, fake: FakeApi, *, silence_seconds: float = 5.0, optional: bool = False) -> None:
         async with fake.serve() as kube:
             reflector = Reflector(
                 kube,
@@ -36,6 +36,7 @@ class Run:
                 selector="app=x",
                 silence_seconds=silence_seconds,
                 backoff_seconds=(0.01, 0.02),
+                optional=optional,
             )
             task = asyncio.create_task(reflector.run())
             async with asyncio.timeout(10):
@@ -177,3 +178,22 @@ def test_a_list_that_hangs_does_not_sync() -> None:
 
     assert not result.synced
     assert result.store.get(Key("demo", "a")) is None
+
+
+def test_a_kind_that_may_not_be_read_counts_as_seen_only_if_it_is_optional() -> None:
+    forbidden = Answer(status=403, body=a_failure(403, "may not list"))
+
+    async def synced(*, optional: bool) -> bool:
+        result, fake = Run(), FakeApi(forbidden, forbidden)
+        async with fake.serve() as kube:
+            reflector = Reflector(kube, "Service", Child, result.store, backoff_seconds=(0.01, 0.02), optional=optional)
+            task = asyncio.create_task(reflector.run())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(reflector.synced.wait(), 0.5)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            return reflector.synced.is_set()
+
+    assert asyncio.run(synced(optional=True))
+    assert not asyncio.run(synced(optional=False))

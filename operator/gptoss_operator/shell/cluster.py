@@ -27,16 +27,17 @@ class Cluster:
 
     def reflectors(self, source: Source) -> list[Reflector[Pod] | Reflector[Child] | Reflector[Node]]:
         """Return what keeps the stores up to date, not yet running."""
-        nodes: list[Reflector[Pod] | Reflector[Child] | Reflector[Node]] = [
-            Reflector(source, NODE, Node, self.nodes),
+        # Nodes belong to the whole cluster: where the operator serves a few namespaces, it may have no right to them.
+        found: list[Reflector[Pod] | Reflector[Child] | Reflector[Node]] = [
+            Reflector(source, NODE, Node, self.nodes, optional=True),
         ]
         for scope in self.scopes:
-            nodes.append(Reflector(source, POD, Pod, self.pods, namespace=scope, selector=SELECTOR))
-            nodes.extend(
+            found.append(Reflector(source, POD, Pod, self.pods, namespace=scope, selector=SELECTOR))
+            found.extend(
                 Reflector(source, kind, Child, store, namespace=scope, selector=SELECTOR)
                 for kind, store in self.children.items()
             )
-        return nodes
+        return found
 
     def scope_of(self, namespace: str) -> str | None:
         """Return which watch shows the objects of `namespace`."""

@@ -26,6 +26,8 @@ SILENCE_SECONDS: Final = 70.0
 """A watch without any line for this long is dead: the server sends a bookmark about every minute."""
 BACKOFF_SECONDS: Final = (0.5, 30.0)
 """The first and the longest pause after failures."""
+REFUSED_SECONDS: Final = 120.0
+"""When to ask again for an optional kind that we may not read: rights are seldom given later."""
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +98,9 @@ class Reflector(Generic[T]):
         silence_seconds: float = SILENCE_SECONDS,
         backoff_seconds: tuple[float, float] = BACKOFF_SECONDS,
         page_length: int = PAGE_LENGTH,
+        optional: bool = False,
     ) -> None:
+        """`optional`: when the API server refuses to show the kind, that counts as having seen that there is none."""
         self.kind = kind
         self.namespace = namespace
         self.synced = asyncio.Event()
@@ -107,12 +111,14 @@ class Reflector(Generic[T]):
         self._silence_seconds = silence_seconds
         self._backoff_seconds = backoff_seconds
         self._page_length = page_length
+        self._optional = optional
         self._object = msgspec.json.Decoder(struct)
         self._page = msgspec.json.Decoder(_Page)
         self._event = msgspec.json.Decoder(_Event)
         self._bookmark = msgspec.json.Decoder(_Bookmark)
         self._version: str | None = None
         """Everything up to this version is in the store. None: nothing known, list first."""
+        self._may_not_read = False
         self._heard_at = self._tried_at = time.monotonic()
 
     @property
@@ -142,19 +148,28 @@ class Reflector(Generic[T]):
             else:
                 failures += 1
             pause = min(longest_pause, first_pause * 2 ** min(failures, 16)) * random.uniform(0.5, 1.0)  # noqa: S311  (jitter)
+            if self._may_not_read:
+                pause = REFUSED_SECONDS
             if problem is not None:
                 logger.warning("Watching %s: %s; trying again in %.1f s", self._where(), problem, pause)
             await asyncio.sleep(pause)
 
     async def _follow(self) -> str | None:
         """List if that is needed, and watch until the server ends it. Return what went wrong, or None."""
+        self._may_not_read = False
         try:
             self._tried_at = time.monotonic()
             if self._version is None:
                 await self._list()
             await self._watch(self._version or "")
-        except (Conflict, Refused) as error:
-            self._version = None  # The position is lost, or not ours to ask for: list again.
+        except Conflict as error:
+            self._version = None  # The position is lost: list again.
+            return str(error)
+        except Refused as error:
+            self._version = None
+            self._may_not_read = self._optional
+            if self._optional:
+                self.synced.set()
             return str(error)
         except KubernetesError as error:
             return str(error)

@@ -17,8 +17,11 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Self, TextIO
 
 
-TAIL_LINES = 400
-"""Lines of output that are remembered. A failed start of tensor parallel 8 prints some 40 lines for each worker."""
+TAIL_LINES = 10_000
+"""Lines of output that are remembered, some 2 MB when full.
+
+When an engine dies, each request that it had prints a traceback of 40 lines after the one that matters.
+"""
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _LONGEST_LINE = 8192
 

@@ -108,6 +108,8 @@ class Supervisor:
         lines = await asyncio.to_thread(process.tail)
         was_ready = self._board.load_seconds is not None
         cause = find_cause(lines, serving=was_ready)
+        if self._asked_at is not None and self._terminated_at is None:
+            log.warning("vLLM ended by itself during the drain. %s", cause)
         return Ending(
             exit_status=process.exit_status,
             asked=self._asked_at is not None,

@@ -117,7 +117,7 @@ backend replicas
 
 frontend health
   bind :{GATEWAY_HEALTH_PORT}
-  option dontlog-normal
+  no log
   monitor-uri /healthz
   http-request use-service prometheus-exporter if {{ path /metrics }}
   http-request return status 404
