@@ -100,7 +100,7 @@ class Reflector(Generic[T]):
         page_length: int = PAGE_LENGTH,
         optional: bool = False,
     ) -> None:
-        """`optional`: when the API server refuses to show the kind, that counts as having seen that there is none."""
+        """Make one. With `optional`, a kind that may not be read counts as one of which there is nothing."""
         self.kind = kind
         self.namespace = namespace
         self.synced = asyncio.Event()
