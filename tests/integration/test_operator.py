@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from e2e.children import KINDS, children, eventually
 from e2e.cluster.provider import Cluster
 from e2e.kubectl import Kubectl, KubectlError
 from e2e.watch import condition, settled, until
 from tests.integration.proxy import Strike, proxied
-from tests.integration.running import KINDS, children, eventually, operator, stop
+from tests.integration.running import operator, stop
 
 
 ROOT = Path(__file__).parents[2]

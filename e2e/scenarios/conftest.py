@@ -1,0 +1,128 @@
+"""One cluster with the operator and a settled deployment `chat` for all scenarios, and a client in the cluster."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import OpenAI
+
+from e2e import stack as stacks
+from e2e.cluster import lifecycle
+from e2e.kubectl import Kubectl
+from e2e.stack import Stack
+from e2e.watch import settled, until
+
+
+CLUSTER = "gptoss-e2e"
+NAMESPACE = "e2e"
+MODEL = "openai/gpt-oss-20b"
+URL = f"http://chat.{NAMESPACE}.svc.cluster.local:8000/v1"
+START_SECONDS = 600
+LOAD = (Path(__file__).parent / "client_load.py").read_text()
+
+Load = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """A cluster of its own with the operator in it. It ends with the tests."""
+    with shown(request):
+        lifecycle.down(CLUSTER)
+        started = stacks.start(CLUSTER)
+    yield started
+    with shown(request):
+        lifecycle.down(CLUSTER)
+
+
+@pytest.fixture(scope="session")
+def user(stack: Stack) -> Kubectl:
+    """Kubectl in a namespace that enforces Pod Security `restricted`."""
+    return stack.namespace(NAMESPACE)
+
+
+@pytest.fixture(scope="session")
+def chat(request: pytest.FixtureRequest, user: Kubectl) -> Kubectl:
+    """The deployment `chat` with two ready replicas."""
+    with shown(request):
+        user.apply(deployment("chat", replicas=2))
+        until(user, "chat", settled, timeout_seconds=START_SECONDS)
+    return user
+
+
+@pytest.fixture(scope="session")
+def load(stack: Stack, user: Kubectl) -> Load:
+    """Run `client_load.py` in a pod of the cluster and return what it found."""
+    user.apply(client_pod(stack.images.operator))
+    user("wait", "pod/client", "--for=condition=Ready", "--timeout=60s")
+
+    def run(*arguments: object) -> dict[str, Any]:
+        words = [str(argument) for argument in arguments]
+        said = user("exec", "-i", "client", "--", "python3", "-", *words, stdin=LOAD, timeout_seconds=300)
+        result: dict[str, Any] = json.loads(said)
+        return result
+
+    return run
+
+
+@pytest.fixture
+def openai(chat: Kubectl) -> Iterator[OpenAI]:
+    """OpenAI's own client, through a port that kubectl forwards to a gateway pod."""
+    with chat.forwarded("service/chat", 8000) as port:
+        client = OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", timeout=60, max_retries=0)
+        with client:
+            yield client
+
+
+def deployment(name: str, **spec: Any) -> dict[str, Any]:  # noqa: ANN401 - a raw object
+    """Return a deployment of the tiny model, one GPU for each replica."""
+    source = {"persistentVolumeClaim": {"claimName": stacks.CLAIM}}
+    return {
+        "apiVersion": "gptoss.dev/v1alpha1",
+        "kind": "GptOssDeployment",
+        "metadata": {"name": name},
+        "spec": {
+            "model": {"name": "gpt-oss-20b", "source": source},
+            "engine": {"maxModelLen": 4096, "maxNumSeqs": 8},
+            "drainSeconds": 60,
+            **spec,
+        },
+    }
+
+
+def client_pod(image: str) -> dict[str, Any]:
+    """Return a pod that waits, in which scripts are run."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "client"},
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "automountServiceAccountToken": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 10001,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": "client",
+                    "image": image,
+                    "imagePullPolicy": "Never",
+                    "command": ["python3", "-c", "import signal; signal.pause()"],
+                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                }
+            ],
+        },
+    }
+
+
+def shown(request: pytest.FixtureRequest) -> contextlib.AbstractContextManager[None]:
+    """Let progress through to the person who waits, though pytest captures what tests print."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    manager: contextlib.AbstractContextManager[None] = (
+        capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
+    )
+    return manager

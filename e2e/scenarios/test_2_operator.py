@@ -1,0 +1,125 @@
+"""What the operator repairs and scales, and that requests do not need it."""
+
+import json
+import threading
+from typing import Any
+
+from e2e.children import eventually
+from e2e.kubectl import Kubectl
+from e2e.processes import kill_in_pod
+from e2e.replicas import state_of
+from e2e.scenarios.conftest import MODEL, START_SECONDS, URL, Load
+from e2e.stack import OPERATOR_NAMESPACE, RELEASE, Stack
+from e2e.watch import condition, settled, until
+from gptoss_runtime.contract import Gauge
+
+
+REPLICAS = "app.kubernetes.io/component=replica"
+GATEWAYS = "app.kubernetes.io/component=gateway"
+OPERATOR = f"app.kubernetes.io/instance={RELEASE}"
+
+
+def uids(kubectl: Kubectl, selector: str) -> dict[str, str]:
+    """Return the uids of pods that stay, by name."""
+    pods = kubectl.items("pods", "-l", selector)
+    return {p["metadata"]["name"]: p["metadata"]["uid"] for p in pods if "deletionTimestamp" not in p["metadata"]}
+
+
+def restarts(kubectl: Kubectl, pod: str) -> int:
+    count: int = kubectl.json("get", "pod", pod)["status"]["containerStatuses"][0]["restartCount"]
+    return count
+
+
+class Background:
+    """Load that runs while something happens."""
+
+    def __init__(self, load: Load, *arguments: object) -> None:
+        self.result: dict[str, Any] = {}
+        self._thread = threading.Thread(target=self._run, args=(load, arguments))
+        self._thread.start()
+
+    def _run(self, load: Load, arguments: tuple[object, ...]) -> None:
+        self.result = load(*arguments)
+
+    def wait(self) -> dict[str, Any]:
+        self._thread.join(300)
+        return self.result
+
+
+def test_a_restart_of_the_operator_touches_no_pod(stack: Stack, chat: Kubectl) -> None:
+    system = stack.kubectl(OPERATOR_NAMESPACE)
+    before = uids(chat, "gptoss.dev/deployment=chat")
+    generations = {s["metadata"]["name"]: s["metadata"]["generation"] for s in chat.items("statefulsets,deployments")}
+    (operator,) = uids(system, OPERATOR).items()
+    kill_in_pod(operator[1], "gptoss_operator")
+    eventually(lambda: restarts(system, operator[0]) > 0, "the operator's container starts again", seconds=60)
+    system("rollout", "status", f"deployment/{RELEASE}", "--timeout=60s")
+    until(chat, "chat", settled, timeout_seconds=60, show=False)
+    assert uids(chat, "gptoss.dev/deployment=chat") == before
+    assert {
+        s["metadata"]["name"]: s["metadata"]["generation"] for s in chat.items("statefulsets,deployments")
+    } == generations
+
+
+def test_requests_flow_while_the_operator_is_absent_and_an_engine_dies(stack: Stack, chat: Kubectl, load: Load) -> None:
+    system = stack.kubectl(OPERATOR_NAMESPACE)
+    system("scale", f"deployment/{RELEASE}", "--replicas=0")
+    eventually(lambda: not system.items("pods", "-l", OPERATOR), "the operator is gone", seconds=60)
+    try:
+        running = Background(load, "completions", URL, MODEL, 400, 60)
+        victim = chat.json("get", "pod", "chat-r0-0")
+        kill_in_pod(victim["metadata"]["uid"], "EngineCore")
+        eventually(lambda: restarts(chat, "chat-r0-0") > 0, "the container starts again", seconds=60)
+        ended = chat.json("get", "pod", "chat-r0-0")["status"]["containerStatuses"][0]["lastState"]["terminated"]
+        assert ended["exitCode"] == 71
+        result = running.wait()
+        assert result["errors"] == []
+        assert result["answered"] >= 20
+    finally:
+        system("scale", f"deployment/{RELEASE}", "--replicas=1")
+    eventually(
+        lambda: (
+            condition(chat.json("get", "gptoss", "chat"), "Progressing")["status"] == "True"
+            or settled(chat.json("get", "gptoss", "chat"))
+        ),
+        "the operator is back",
+        seconds=60,
+    )
+    until(chat, "chat", settled, timeout_seconds=START_SECONDS, show=False)
+
+
+def test_a_killed_gateway_leaves_the_other_answering(chat: Kubectl, load: Load) -> None:
+    name, uid = next(iter(uids(chat, GATEWAYS).items()))
+    kill_in_pod(uid, "haproxy")
+    eventually(lambda: restarts(chat, name) > 0, "HAProxy starts again", seconds=60)
+    until(chat, "chat", settled, timeout_seconds=60, show=False)
+    result = load("completions", URL, MODEL, 20, 60)
+    assert result["errors"] == []
+    assert result["answered"] == 20
+
+
+def test_drift_is_repaired_and_requests_are_answered_again(chat: Kubectl, load: Load) -> None:
+    chat("delete", "service", "chat", "--wait=false")
+    chat("delete", "deployment", "chat-gateway", "--wait=false")
+    broken = json.dumps({"data": {"haproxy.cfg": "nonsense"}})
+    chat("patch", "configmap", "chat-gateway", "--type=merge", "-p", broken)
+    eventually(lambda: len(uids(chat, GATEWAYS)) == 2, "the gateway's pods are back", seconds=60)
+    until(chat, "chat", settled, timeout_seconds=90, show=False)
+    result = load("completions", URL, MODEL, 10, 60)
+    assert result["errors"] == []
+
+
+def test_scaling_down_cuts_no_stream(chat: Kubectl, load: Load) -> None:
+    chat("scale", "gptoss", "chat", "--replicas=3")
+    until(chat, "chat", settled, timeout_seconds=START_SECONDS, show=False)
+    assert sorted(uids(chat, REPLICAS)) == ["chat-r0-0", "chat-r1-0", "chat-r2-0"]
+    running = Background(load, "streams", URL, MODEL, 6, 300)
+    eventually(lambda: in_flight(chat) >= 6, "all streams run", seconds=60)
+    chat("scale", "gptoss", "chat", "--replicas=1")
+    assert running.wait()["finished"] == ["length"] * 6
+    until(chat, "chat", settled, timeout_seconds=120, show=False)
+    assert len(uids(chat, REPLICAS)) == 1
+
+
+def in_flight(kubectl: Kubectl) -> float:
+    return sum(state_of(kubectl, pod).gauges.get(Gauge.REQUESTS_RUNNING, 0) for pod in uids(kubectl, REPLICAS))
