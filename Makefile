@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CLUSTER ?= gptoss
 READY := $(VENV)/.ready
 
 .PHONY: help demo test e2e lint format crds cluster-up cluster-down clean
@@ -22,7 +23,7 @@ test: $(READY)  ## unit, property and integration tests, the latter on a real AP
 	$(BIN)/python -m pytest tests
 
 e2e: $(READY)  ## real pods, a real vLLM, on a cluster of this project's own
-	$(BIN)/python -m pytest e2e/scenarios --timeout 900
+	$(BIN)/python -m pytest e2e/scenarios --timeout 900 -o timeout_func_only=true
 
 lint: $(READY)  ## style, types, import contracts
 	$(BIN)/ruff check .
@@ -38,10 +39,10 @@ crds: $(READY)  ## write the CRD from the pydantic models
 	$(BIN)/python -m gptoss_operator.cli.crds
 
 cluster-up: $(READY)  ## a cluster for your own experiments; prints its KUBECONFIG
-	$(BIN)/python -m e2e.cluster up
+	$(BIN)/python -m e2e.cluster up --name $(CLUSTER)
 
 cluster-down: $(READY)  ## end it, and leave nothing behind
-	$(BIN)/python -m e2e.cluster down
+	$(BIN)/python -m e2e.cluster down --name $(CLUSTER)
 
 clean:  ## remove what was built in the checkout
 	rm -rf $(VENV) build dist
