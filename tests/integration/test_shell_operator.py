@@ -105,7 +105,7 @@ DAMAGES: dict[str, Damage] = {
     "the label by which a StatefulSet is watched": (
         ["label", "statefulset/chat-r1", "gptoss.dev/deployment-"],
         ["statefulset", "chat-r1"],
-        lambda found: found["metadata"]["labels"]["gptoss.dev/deployment"] == "chat",
+        lambda found: found["metadata"]["labels"].get("gptoss.dev/deployment") == "chat",
     ),
     "a Deployment": (
         ["scale", "deployment/chat-gateway", "--replicas=0"],

@@ -64,7 +64,7 @@ class Reconciler:
         seen = observe(owner, self.hands.cluster, self.hands.ledger, lost)
         plan = self.planner(body, seen, self.options, datetime.now(UTC))
         level = logging.INFO if _writes(plan) else logging.DEBUG
-        logger.log(level, "%s/%s: %s", key.namespace, key.name, plan.reason, extra={"writes": _writes(plan)})
+        logger.log(level, "%s/%s: %s", key.namespace, key.name, plan.reason)
         return plan, await carry_out(plan, owner, self.hands)
 
 

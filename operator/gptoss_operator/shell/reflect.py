@@ -144,14 +144,16 @@ class Reflector(Generic[T]):
             if problem is None:
                 failures = 0
             elif time.monotonic() - began_at > longest_pause:
-                failures = 1
+                failures = 1  # It went well for a while.
             else:
                 failures += 1
             pause = min(longest_pause, first_pause * 2 ** min(failures, 16)) * random.uniform(0.5, 1.0)  # noqa: S311  (jitter)
             if self._may_not_read:
                 pause = REFUSED_SECONDS
             if problem is not None:
-                logger.warning("Watching %s: %s; trying again in %.1f s", self._where(), problem, pause)
+                # What we may not read is said once.
+                level = logging.DEBUG if self._may_not_read and failures > 1 else logging.WARNING
+                logger.log(level, "Watching %s: %s; trying again in %.1f s", self._where(), problem, pause)
             await asyncio.sleep(pause)
 
     async def _follow(self) -> str | None:
