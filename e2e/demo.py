@@ -10,9 +10,9 @@ from openai import OpenAI
 
 from e2e import stack as stacks
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.progress import say
 from e2e.images.errors import ImageError
 from e2e.kubectl import Kubectl, KubectlError
+from e2e.progress import say
 from e2e.replicas import answered, answered_since
 from e2e.stack import Stack
 from e2e.watch import NotReachedError, settled, until

@@ -9,12 +9,12 @@ from typing import Any
 import yaml
 
 from e2e.cluster.lifecycle import up
-from e2e.cluster.progress import step
 from e2e.cluster.provider import Cluster, Tier
 from e2e.images import ImageNames, image_names
 from e2e.images.build import build_and_import
 from e2e.kubectl import Kubectl
 from e2e.model import ensure_model
+from e2e.progress import step
 
 
 ROOT = Path(__file__).parents[1]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from e2e.cluster.progress import say
 from e2e.kubectl import Kubectl
+from e2e.progress import say
 
 
 Condition = dict[str, Any]

@@ -9,8 +9,8 @@ from e2e.cluster import lifecycle
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.local import gpus
 from e2e.cluster.local.cluster import prepare
-from e2e.cluster.progress import say
 from e2e.cluster.provider import DEFAULT_NAME, Cluster, Tier
+from e2e.progress import say
 
 
 INTERRUPTED = 130

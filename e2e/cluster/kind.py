@@ -15,8 +15,8 @@ from e2e.cluster.errors import ClusterError
 from e2e.cluster.local.binaries import ensure_binaries
 from e2e.cluster.local.modules import FOR_KIND
 from e2e.cluster.local.places import cache_root
-from e2e.cluster.progress import step
 from e2e.cluster.provider import GPU_RESOURCE, SIMULATED_GPU_LABEL, Cluster, Tier, checked_name
+from e2e.progress import step
 
 
 CREATE_SECONDS = 600

@@ -9,9 +9,9 @@ from e2e.images.docker import build_with_docker, copy_from_docker
 from e2e.images.layer import Layer, ensure_layer, layer_directory
 from e2e.images.names import ImageSpec, image_specs
 from e2e.images.oci import Image
-from e2e.images.progress import step
 from e2e.images.python_layer import remove
 from e2e.images.rootfs import require_build_machine
+from e2e.progress import say, step
 
 
 def build_images(specs: Sequence[ImageSpec] | None = None) -> list[Image]:
@@ -48,7 +48,7 @@ def build_and_import(ctr: Sequence[str], *, store: Path | None = None) -> None:
         return
     specs = image_specs()
     if {spec.name() for spec in specs} <= complete_images(ctr):
-        print("images: containerd has all of them already", flush=True)
+        say("containerd has all of them already")
         return
     images = build_images(specs)
     with step("import into containerd"):

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from e2e.progress import say
+
 
 def cache_directory() -> Path:
     """Return the directory of this package's cache; it may not exist yet."""
@@ -24,6 +26,6 @@ def locked(cache: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"images: another build holds {cache / 'lock'}; waiting for it to end", flush=True)
+            say(f"another build holds {cache / 'lock'}; waiting for it to end")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield

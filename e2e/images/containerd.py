@@ -7,11 +7,12 @@ from pathlib import Path
 
 from e2e.images import disk
 from e2e.images.cache import cache_directory
+from e2e.images.commands import SIGN_OF_LIFE_SECONDS, end_family, last_lines, wait_showing_life
 from e2e.images.errors import CommandFailedError
 from e2e.images.layer import Layer
 from e2e.images.oci import Image, layers_to_send, write_archive
-from e2e.images.progress import SIGN_OF_LIFE_SECONDS, end_family, last_lines, wait_showing_life
 from e2e.images.tree_tar import Sink
+from e2e.progress import say
 
 
 ASK_BOUND_SECONDS = 60.0
@@ -34,7 +35,7 @@ class ProgressSink:
         self._sent_bytes += len(data)
         if time.monotonic() - self._said_at > SIGN_OF_LIFE_SECONDS:
             self._said_at = time.monotonic()
-            print(f"images:   sent {self._sent_bytes // MIB} of {self._expected_bytes // MIB} MiB", flush=True)
+            say(f"  sent {self._sent_bytes // MIB} of {self._expected_bytes // MIB} MiB")
 
 
 def complete_images(ctr: Sequence[str]) -> set[str]:
@@ -58,7 +59,7 @@ def import_images(ctr: Sequence[str], images: Sequence[Image], *, store: Path) -
     there = complete_images(ctr)
     missing = [image for image in images if image.name not in there]
     if not missing:
-        print("images: containerd has all of them already", flush=True)
+        say("containerd has all of them already")
         return
     layers = layers_to_send(missing, set(_ask(ctr, "content", "ls", "--quiet").split()))
     # Once as content, and once unpacked.
@@ -77,7 +78,7 @@ def _stream(ctr: Sequence[str], images: Sequence[Image], layers: Sequence[Layer]
     log = cache_directory() / "logs" / "import.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     size_bytes = sum(layer.blob.size_bytes for layer in layers)
-    print(f"images:   sending {len(layers)} layers, {size_bytes // MIB} MiB, for {len(images)} images", flush=True)
+    say(f"  sending {len(layers)} layers, {size_bytes // MIB} MiB, for {len(images)} images")
     command = [*ctr, "images", "import", "-"]
     with log.open("w") as output:
         process = subprocess.Popen(

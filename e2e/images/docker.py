@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from e2e.images.cache import cache_directory
 from e2e.images.code_layer import CHECKOUT
+from e2e.images.commands import run_logged
 from e2e.images.containerd import complete_images
 from e2e.images.errors import CommandFailedError
 from e2e.images.names import image_names
-from e2e.images.progress import run_logged, step
+from e2e.progress import step
 
 
 BUILD_BOUND_SECONDS = 3600.0

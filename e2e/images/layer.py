@@ -9,8 +9,8 @@ from pathlib import Path
 
 from e2e.images import disk
 from e2e.images.cache import cache_directory
-from e2e.images.progress import step
 from e2e.images.tree_tar import Blob, measure
+from e2e.progress import step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

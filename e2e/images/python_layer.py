@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from e2e.images.cache import cache_directory
+from e2e.images.commands import run_logged
 from e2e.images.layer import LayerSpec, key_of, layer_directory
-from e2e.images.progress import run_logged
 from e2e.images.rootfs import PYTHON_VERSION, SITE_PACKAGES, base_layer, compile_bytecode
 
 

@@ -8,10 +8,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from e2e.cluster.errors import ClusterError
+from e2e.cluster.packages import ensure_packages
 from e2e.images.cache import cache_directory
+from e2e.images.commands import run_logged
 from e2e.images.errors import NotPossibleHereError
 from e2e.images.layer import LayerSpec, key_of
-from e2e.images.progress import run_logged
+from e2e.progress import say
 
 
 SUITE = "trixie"
@@ -43,8 +46,18 @@ def base_layer() -> LayerSpec:
     return LayerSpec(name="base", key=key, needed_bytes=GIB, build=build_base)
 
 
+PROGRAMS = {
+    "debootstrap": "debootstrap",
+    "unshare": "util-linux",
+    "setpriv": "util-linux",
+    "cc": "gcc",
+    "nm": "binutils",
+}
+"""What building takes, and Debian's package for each."""
+
+
 def require_build_machine() -> None:
-    """Raise `NotPossibleHereError` when this machine cannot build images at all, and say what it lacks."""
+    """Install what building images takes. Raises `NotPossibleHereError`, which says what this machine lacks."""
     if os.geteuid() != 0:
         raise NotPossibleHereError(
             "Building images changes owners and uses chroot: run it as root, or where Docker runs."
@@ -53,17 +66,10 @@ def require_build_machine() -> None:
         raise NotPossibleHereError(
             f"The images' Python packages are locked for x86-64, this machine is {os.uname().machine}."
         )
-    for program, package in (
-        ("debootstrap", "debootstrap"),
-        ("unshare", "util-linux"),
-        ("setpriv", "util-linux"),
-        ("cc", "gcc"),
-        ("nm", "binutils"),
-    ):
-        if shutil.which(program, path=_path_with_sbin()) is None:
-            raise NotPossibleHereError(
-                f"`{program}` is missing: install it, on Debian with `apt-get install {package}`."
-            )
+    try:
+        ensure_packages(PROGRAMS)
+    except ClusterError as error:
+        raise NotPossibleHereError(str(error)) from error
 
 
 def build_base(tree: Path) -> None:
@@ -104,7 +110,7 @@ def compile_bytecode(*, base: Path, tree: Path, directories: Sequence[Path]) -> 
     The bytecode is marked as never to be checked against its source: layers have fixed times, and a container that
     distrusted its bytecode would compile everything at each start, as it cannot keep the result.
     """
-    print("images:   compiling bytecode", flush=True)
+    say("  compiling bytecode")
     mounts = "".join(f'mount --bind "$TREE/{directory}" "$BASE/{directory}" && ' for directory in directories)
     compile_all = "/usr/bin/python3 -m compileall -q -f -j 0 --invalidation-mode unchecked-hash"
     script = (

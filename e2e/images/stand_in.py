@@ -6,8 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from e2e.images.cache import cache_directory
+from e2e.images.commands import run_logged
 from e2e.images.errors import ImageError
-from e2e.images.progress import run_logged
 
 
 NM_BOUND_SECONDS = 120.0

@@ -10,6 +10,7 @@ from e2e.images.code_layer import write_metadata
 from e2e.images.layer import LayerSpec
 from e2e.images.python_layer import LOCKS, python_layer, remove
 from e2e.images.stand_in import write_stand_in
+from e2e.progress import say
 
 
 VLLM_VERSION = "0.32.0"
@@ -55,7 +56,7 @@ def vllm_layer() -> LayerSpec:
 def finish(site: Path) -> None:
     """Make the installed packages work on a CPU, and remove what it has no use for."""
     freed = remove(site, USELESS)
-    print(f"images:   removed {freed / 2**20:.0f} MiB that no CPU server loads", flush=True)
+    say(f"  removed {freed / 2**20:.0f} MiB that no CPU server loads")
     # vLLM asks for its own version under the name `vllm`, which this build of it is not called.
     write_metadata(site, "vllm", f"{VLLM_VERSION}+cpu")
     (site / "fewer-collections.pth").write_text(FEWER_COLLECTIONS)

@@ -10,8 +10,8 @@ from e2e.cluster.local import containerd, kubelet
 from e2e.cluster.local.certs import make_certificates, render_kubeconfig
 from e2e.cluster.local.cgroups import parse_hierarchies
 from e2e.cluster.local.kwok import STAGES, gpu_node
-from e2e.cluster.local.packages import missing_packages
 from e2e.cluster.local.places import Places
+from e2e.cluster.packages import missing_packages
 from e2e.cluster.provider import Cluster, Tier, checked_name
 
 

@@ -10,12 +10,12 @@ from packaging.version import Version
 from e2e.images import ImageNames, image_names
 from e2e.images.build import prune_cache
 from e2e.images.code_layer import CHECKOUT, code_layer, source_files
+from e2e.images.commands import run_logged
 from e2e.images.containerd import complete_images
 from e2e.images.disk import GIB, require_free, shortage
 from e2e.images.errors import CommandFailedError, NotPossibleHereError
 from e2e.images.layer import LayerSpec, ensure_layer, key_of, layer_directory
 from e2e.images.names import OPERATOR_LOCK, gateway_image, image_specs
-from e2e.images.progress import run_logged
 from e2e.images.python_layer import LOCKS, remove
 from e2e.images.stand_in import source_of, undefined_names
 from e2e.images.vllm_layer import ABSENT_LIBRARIES, VLLM_VERSION

@@ -13,7 +13,7 @@ from e2e.cluster.errors import ClusterError
 from e2e.cluster.local.modules import BUILD_ENVIRONMENT, BUILD_FLAGS, MODULES, Module, content_key, link_flags
 from e2e.cluster.local.places import cache_root, require_free_space
 from e2e.cluster.local.toolchain import Go, find_go
-from e2e.cluster.progress import say
+from e2e.progress import say
 
 
 BUILD_GIBIBYTES = 11

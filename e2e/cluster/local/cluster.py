@@ -5,8 +5,9 @@ import platform
 import resource
 from pathlib import Path
 
+from e2e.cluster import packages
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.local import binaries, modules, packages
+from e2e.cluster.local import binaries, modules
 from e2e.cluster.local.api import answers
 from e2e.cluster.local.controlplane import Launcher, start_control_plane
 from e2e.cluster.local.kwok import start_kwok
@@ -14,8 +15,8 @@ from e2e.cluster.local.netns import make_network
 from e2e.cluster.local.node import start_node
 from e2e.cluster.local.places import Places, require_free_space
 from e2e.cluster.local.teardown import exclusive, leftovers, remove_tree, tear_down
-from e2e.cluster.progress import say, step
 from e2e.cluster.provider import Cluster, Tier, checked_name
+from e2e.progress import say, step
 
 
 STATE_GIBIBYTES = 1

@@ -9,11 +9,11 @@ from e2e.cluster.commands import run
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.local.controlplane import Launcher
 from e2e.cluster.local.netns import NODE_POD_RANGE
-from e2e.cluster.local.packages import CNI_PLUGINS, find_program
 from e2e.cluster.local.pause import import_pause, pause_image
 from e2e.cluster.local.places import Places
 from e2e.cluster.local.processes import Process, stop, wait_until
 from e2e.cluster.local.store import Store, take_store
+from e2e.cluster.packages import CNI_PLUGINS, find_program
 
 
 READY_SECONDS = 60

@@ -12,8 +12,8 @@ from e2e.cluster.local.api import answers
 from e2e.cluster.local.certs import FRONT_PROXY, Authority, make_certificates
 from e2e.cluster.local.places import Places
 from e2e.cluster.local.processes import Process, start, wait_until
-from e2e.cluster.progress import step
 from e2e.cluster.provider import Tier
+from e2e.progress import step
 
 
 READY_SECONDS = 120

@@ -9,8 +9,8 @@ from e2e.cluster.local.api import get_object, is_ready
 from e2e.cluster.local.controlplane import Launcher
 from e2e.cluster.local.netns import SIMULATED_POD_RANGE
 from e2e.cluster.local.processes import Process, wait_until
-from e2e.cluster.progress import step
 from e2e.cluster.provider import GPU_RESOURCE, SIMULATED_GPU_LABEL
+from e2e.progress import step
 
 
 STAGES = Path(__file__).with_name("stages.yaml")

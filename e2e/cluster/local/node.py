@@ -13,8 +13,8 @@ from e2e.cluster.local.controlplane import Launcher
 from e2e.cluster.local.kubelet import start_kubelet
 from e2e.cluster.local.netns import NODE_ADDRESS, POD_RANGE, enter
 from e2e.cluster.local.processes import Process, wait_until
-from e2e.cluster.progress import step
 from e2e.cluster.provider import GPU_RESOURCE
+from e2e.progress import step
 
 
 READY_SECONDS = 120

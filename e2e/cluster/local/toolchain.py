@@ -10,7 +10,7 @@ from pathlib import Path
 from e2e.cluster.commands import run
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.local.places import cache_root, require_free_space
-from e2e.cluster.progress import step
+from e2e.progress import step
 
 
 OLDEST = (1, 26)

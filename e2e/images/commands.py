@@ -1,15 +1,15 @@
-"""Running programs for a person who waits: what runs, for how long, and what it said last when it failed."""
+"""Run long programs for a person who waits: signs of life, a bound, and what was said last when they fail."""
 
 import os
 import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from e2e.images.errors import CommandFailedError
+from e2e.progress import say
 
 
 SIGN_OF_LIFE_SECONDS = 15
@@ -17,15 +17,6 @@ LAST_LINES = 15
 
 _DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 """Also when we are killed in a way that lets us do nothing, nothing of ours goes on."""
-
-
-@contextmanager
-def step(title: str) -> Iterator[None]:
-    """Print `title` before the work and the seconds it took after it."""
-    print(f"images: {title} ...", flush=True)
-    start = time.monotonic()
-    yield
-    print(f"images: {title}: {time.monotonic() - start:.1f} s", flush=True)
 
 
 def last_lines(log: Path) -> str:
@@ -75,7 +66,7 @@ def wait_showing_life(process: subprocess.Popen[bytes], log: Path, bound_seconds
             process.wait(timeout=min(SIGN_OF_LIFE_SECONDS, bound_seconds - spent))
         except subprocess.TimeoutExpired:
             said = last_lines(log).splitlines()
-            print(f"images:   {time.monotonic() - start:.0f} s {said[-1].strip()[:100] if said else ''}", flush=True)
+            say(f"  {time.monotonic() - start:.0f} s {said[-1].strip()[:100] if said else ''}")
         else:
             return
     raise CommandFailedError(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from e2e.cluster.commands import run
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.progress import step
+from e2e.progress import step
 
 
 CNI_PLUGINS = "/usr/lib/cni"
