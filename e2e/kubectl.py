@@ -71,7 +71,7 @@ class Kubectl:
             yield _port_of(process, target)
         finally:
             process.kill()
-            process.wait()
+            process.communicate()
 
 
 def _port_of(process: subprocess.Popen[str], target: str) -> int:

@@ -3,16 +3,17 @@
 import time
 
 from e2e.kubectl import Kubectl
-from gptoss_runtime.contract import HEALTH_PORT, Counter, ReplicaState
+from gptoss_runtime.contract import HEALTH_PORT, ReplicaState
+from gptoss_runtime.exposition import Sample, read_samples, total
 
 
 COUNTED_SECONDS = 15
+FINISHED = "vllm:request_success_total"
 
 
 def state_of(kubectl: Kubectl, pod: str) -> ReplicaState:
     """Return the state document of a replica's pod."""
-    path = f"/api/v1/namespaces/{kubectl.namespace}/pods/{pod}:{HEALTH_PORT}/proxy/state"
-    return ReplicaState.decode(kubectl.raw(path))
+    return ReplicaState.decode(kubectl.raw(_path(kubectl, pod, "state")))
 
 
 def replica_pods(kubectl: Kubectl, deployment: str) -> list[str]:
@@ -23,8 +24,16 @@ def replica_pods(kubectl: Kubectl, deployment: str) -> list[str]:
 
 def answered(kubectl: Kubectl, deployment: str) -> dict[str, int]:
     """Return how many requests each replica has answered since it started, as its vLLM counts them."""
-    states = {pod: state_of(kubectl, pod) for pod in replica_pods(kubectl, deployment)}
-    return {pod: int(state.counters[Counter.REQUESTS_FINISHED]) for pod, state in states.items()}
+    return {pod: int(total(_metrics(kubectl, pod), FINISHED) or 0) for pod in replica_pods(kubectl, deployment)}
+
+
+def _metrics(kubectl: Kubectl, pod: str) -> tuple[Sample, ...]:
+    """Return vLLM's own metrics of this moment; the state document is up to two seconds old."""
+    return read_samples(kubectl.raw(_path(kubectl, pod, "metrics")), {FINISHED})
+
+
+def _path(kubectl: Kubectl, pod: str, page: str) -> str:
+    return f"/api/v1/namespaces/{kubectl.namespace}/pods/{pod}:{HEALTH_PORT}/proxy/{page}"
 
 
 def answered_since(kubectl: Kubectl, deployment: str, before: dict[str, int], expected: int) -> dict[str, int]:

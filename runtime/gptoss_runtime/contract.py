@@ -7,6 +7,7 @@ that it does not know and refuses a version that it does not know.
 import json
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Self
 
 
@@ -24,6 +25,54 @@ SERVER_ENV = "GPTOSS_SERVER"
 """Environment variable that carries the `ServerOrders` document."""
 TERMINATION_LOG = "/dev/termination-log"
 """Where `gptoss-server` says why it ended; Kubernetes copies it into the pod's status."""
+
+
+_OURS = "leave it out: the replica's server depends on it"
+_GPUS = "set spec.tensorParallel; more GPUs than one replica holds are more replicas"
+_TLS = "leave it out: TLS ends at the gateway, and health is asked over plain HTTP inside the pod"
+
+OWNED_FLAGS = MappingProxyType(
+    {
+        "--model": "set spec.model",
+        "--revision": "set spec.model.source.huggingFace.revision",
+        "--served-model-name": "set spec.model.servedName",
+        "--tensor-parallel-size": "set spec.tensorParallel",
+        "--max-model-len": "set spec.engine.maxModelLen",
+        "--max-num-seqs": "set spec.engine.maxNumSeqs",
+        "--gpu-memory-utilization": "set spec.engine.gpuMemoryUtilization",
+        "--shutdown-timeout": "set spec.drainSeconds",
+        "--api-key": "leave it out: keys belong to the gateway",
+        "--host": _OURS,
+        "--port": _OURS,
+        "--uds": _OURS,
+        "--root-path": _OURS,
+        "--headless": _OURS,
+        "--grpc": _OURS,
+        "--config": "write the arguments themselves",
+        "--middleware": _OURS,
+        "--enable-server-load-tracking": _OURS,
+        "--disable-access-log-for-endpoints": _OURS,
+        "--fail-on-environ-validation": _OURS,
+        "--tool-call-parser": "leave it out: gpt-oss has one, openai",
+        "--enable-auto-tool-choice": "leave it out: gpt-oss always has it",
+        "--api-server-count": "leave it out: one API server per replica keeps its count of running requests exact",
+        "--pipeline-parallel-size": _GPUS,
+        "--data-parallel-size": _GPUS,  # and all that begin with --data-parallel or -dp
+        "--nnodes": _GPUS,
+        "--node-rank": _GPUS,
+        "--ssl-keyfile": _TLS,
+        "--ssl-certfile": _TLS,
+        "--ssl-ca-certs": _TLS,
+        "--ssl-cert-reqs": _TLS,
+        "--ssl-ciphers": _TLS,
+        "--enable-ssl-refresh": _TLS,
+    }
+)
+"""Arguments of `vllm serve` that follow from the orders, and what to do instead of giving them.
+
+The schema refuses their plain spellings, and the server all of them. None of vLLM 0.32's other arguments is a beginning
+of one of these.
+"""
 
 
 class ContractError(ValueError):

@@ -113,6 +113,17 @@ def test_a_name_that_is_taken_is_not_accepted_and_stalls() -> None:
     assert found[ConditionType.STALLED] == ("True", Reason.NAME_TAKEN)
 
 
+def test_what_an_earlier_object_of_the_name_left_is_waited_for() -> None:
+    problem = Problem(reason=Reason.EARLIER_BEING_REMOVED, message="Service chat is being removed")
+    observation = Observation(owner=OWNER, problems={ChildKey("Service", "chat"): problem})
+    status = make_plan(a_body(), observation, OPTIONS, NOW).status
+    assert status is not None
+    found = {c.type: (c.status, c.reason) for c in status.conditions}
+    assert found[ConditionType.ACCEPTED] == ("True", Reason.VALID)
+    assert found[ConditionType.PROGRESSING] == ("True", Reason.EARLIER_BEING_REMOVED)
+    assert ConditionType.STALLED not in found
+
+
 def test_scaling_to_zero_and_back() -> None:
     cluster = Cluster(a_body(replicas=2))
     cluster.run()

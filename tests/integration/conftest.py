@@ -13,11 +13,13 @@ from e2e.cluster.commands import run
 from e2e.cluster.local.cluster import prepare
 from e2e.cluster.local.places import RUN_ROOT
 from e2e.cluster.provider import Cluster, Tier
+from e2e.kubectl import Kubectl
 
 
 PREFIX = "it-"
 """Names of these clusters: the prefix and the number of the pytest process."""
 TEST_SECONDS = 120
+CRDS = Path(__file__).parents[2] / "crds"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,6 +46,15 @@ def node_programs(request: pytest.FixtureRequest) -> None:
     """What a cluster with a node needs, installed and built before a test's time begins to run."""
     with shown(request):
         prepare(Tier.NODE)
+
+
+@pytest.fixture(scope="session")
+def installed(api: Cluster) -> Cluster:
+    """The same cluster, with the CRD in it."""
+    kubectl = Kubectl(api, "default")
+    kubectl("apply", "--server-side", "-f", str(CRDS))
+    kubectl("wait", "--for=condition=Established", "crd/gptossdeployments.gptoss.dev", "--timeout=30s")
+    return api
 
 
 @pytest.fixture

@@ -25,11 +25,11 @@ STOP_SECONDS = 10
 class Strike:
     """Which write is struck, and how."""
 
-    at: int
+    at: int = 0
     """Number of the write, from 1. Zero: none."""
-    before: bool
+    before: bool = False
     """Strike instead of forwarding it; else after the API server has done it, instead of answering."""
-    act: Callable[[], None]
+    act: Callable[[], None] = lambda: None
     """What to do: kill the operator."""
     writes: list[str] = field(default_factory=list)
     """Every write that came, as `METHOD path`."""

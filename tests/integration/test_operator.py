@@ -11,11 +11,10 @@ from e2e.children import KINDS, children, eventually
 from e2e.cluster.provider import Cluster
 from e2e.kubectl import Kubectl, KubectlError
 from e2e.watch import condition, settled, until
+from tests.integration.operator_process import OperatorProcess
 from tests.integration.proxy import Strike, proxied
-from tests.integration.running import operator, stop
 
 
-ROOT = Path(__file__).parents[2]
 SETTLE_SECONDS = 40
 FIRST_APPLY_WRITES = 11
 """Eight children, an event for each of two replicas, and the first status."""
@@ -30,15 +29,6 @@ def deployment(**spec: Any) -> dict[str, Any]:  # noqa: ANN401 - a raw object
     }
 
 
-@pytest.fixture(scope="session")
-def installed(api: Cluster) -> Cluster:
-    """The cluster, with the CRD in it."""
-    kubectl = Kubectl(api, "default")
-    kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-    kubectl("wait", "--for=condition=Established", "crd/gptossdeployments.gptoss.dev", "--timeout=30s")
-    return api
-
-
 @pytest.fixture
 def user(installed: Cluster, namespace: str) -> Kubectl:
     return Kubectl(installed, namespace)
@@ -48,7 +38,7 @@ def user(installed: Cluster, namespace: str) -> Kubectl:
 def running(installed: Cluster, namespace: str, tmp_path: Path) -> Iterator[Path]:
     """The operator, serving the test's namespace only; its log is what is yielded."""
     log = tmp_path / "operator.log"
-    with operator(installed, log, namespaces=namespace):
+    with OperatorProcess(installed, namespace, log):
         yield log
 
 
@@ -101,7 +91,9 @@ def test_an_object_becomes_a_fleet_that_can_be_scaled_and_leaves_nothing(user: K
     obj = settle(user)
     assert obj["status"]["ready"] == "2/2"
     assert "finalizers" not in obj["metadata"]
-    assert not any("kopf" in name for name in obj["metadata"].get("annotations", {}))
+    managed = user.json("get", "gptoss", "chat", "--show-managed-fields")["metadata"]["managedFields"]
+    ours = [entry["subresource"] for entry in managed if entry["manager"] == "gptoss-operator"]
+    assert ours == ["status"], "the operator writes nothing else of the user's object"
     assert sorted(children(user, "chat")) == [
         ("ConfigMap", "chat-gateway"),
         ("Deployment", "chat-gateway"),
@@ -138,6 +130,7 @@ def test_what_others_change_or_delete_is_put_right(user: Kubectl) -> None:
         "deployment/chat-gateway": {"spec": {"replicas": 0}},
         "poddisruptionbudget/chat-replicas": {"spec": {"maxUnavailable": 100}},
         "service/chat-replicas": {"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}},
+        "statefulset/chat-r1": {"metadata": {"labels": {"gptoss.dev/deployment": None}}},
     }
     for target, change in changes.items():
         user("patch", target, "--type=merge", "-p", json.dumps(change))
@@ -199,23 +192,27 @@ def test_pods_that_the_cluster_refuses_are_explained(user: Kubectl) -> None:
 
 
 def test_a_settled_object_causes_no_writes_and_a_restart_changes_nothing(
-    api: Cluster, user: Kubectl, namespace: str, tmp_path: Path
+    installed: Cluster, user: Kubectl, namespace: str, tmp_path: Path
 ) -> None:
     user.apply(deployment(replicas=2))
-    strike = Strike(at=0, before=False, act=lambda: None)
-    with proxied(api, tmp_path, strike) as kubeconfig:
-        with operator(api, tmp_path / "1.log", kubeconfig=kubeconfig, namespaces=namespace) as process:
+    strike = Strike()
+    with proxied(installed, tmp_path, strike) as kubeconfig:
+        with OperatorProcess(installed, namespace, tmp_path / "1.log", kubeconfig=kubeconfig) as operator:
             settle(user)
-            assert stop(process) == 0
+            written, passes = len(strike.writes), operator.quiet_passes()
+            user("annotate", "gptoss", "chat", "example.com/look=again")
+            eventually(lambda: operator.quiet_passes() > passes, "a pass that writes nothing")
+            assert len(strike.writes) == written
+            assert operator.stop() == 0
         before = user.items(f"{KINDS},pods", "-l", "gptoss.dev/deployment=chat")
-        strike.writes.clear()
-        with operator(api, tmp_path / "2.log", kubeconfig=kubeconfig, namespaces=namespace):
+        with OperatorProcess(installed, namespace, tmp_path / "2.log", kubeconfig=kubeconfig):
             user("scale", "gptoss", "chat", "--replicas=3")
             settle(user)
         after = user.items(f"{KINDS},pods", "-l", "gptoss.dev/deployment=chat")
-    versions = {item["metadata"]["uid"]: item["metadata"].get("generation") for item in after}
-    assert {item["metadata"]["uid"] for item in before} <= versions.keys()
-    assert all(versions[item["metadata"]["uid"]] == item["metadata"].get("generation") for item in before)
+    generations = {item["metadata"]["uid"]: item["metadata"].get("generation") for item in after}
+    assert {item["metadata"]["uid"] for item in before} <= generations.keys()
+    assert all(generations[item["metadata"]["uid"]] == item["metadata"].get("generation") for item in before)
+    assert "Traceback" not in (tmp_path / "1.log").read_text()
 
 
 @pytest.fixture(scope="session")
@@ -224,11 +221,11 @@ def fault_free(installed: Cluster, tmp_path_factory: pytest.TempPathFactory) -> 
     kubectl = Kubectl(installed, "fault-free")
     kubectl("create", "namespace", "fault-free")
     directory = tmp_path_factory.mktemp("fault-free")
-    strike = Strike(at=0, before=False, act=lambda: None)
+    strike = Strike()
     kubectl.apply(deployment(replicas=2))
     with (
         proxied(installed, directory, strike) as kubeconfig,
-        operator(installed, directory / "operator.log", kubeconfig=kubeconfig, namespaces="fault-free"),
+        OperatorProcess(installed, "fault-free", directory / "operator.log", kubeconfig=kubeconfig),
     ):
         settle(kubectl)
         return children(kubectl, "chat"), list(strike.writes)
@@ -246,15 +243,13 @@ def test_killed_at_any_write_of_the_first_apply_it_ends_in_the_same_state(
     assert len(writes) >= FIRST_APPLY_WRITES
     user = Kubectl(installed, namespace)
     user.apply(deployment(replicas=2))
-    struck = max(write, 1)
-    strike = Strike(at=struck, before=write == 0, act=lambda: process.kill())  # noqa: PLW0108 - it starts below
-    with (
-        proxied(installed, tmp_path, strike) as kubeconfig,
-        operator(installed, tmp_path / "killed.log", kubeconfig=kubeconfig, namespaces=namespace) as process,
-    ):
-        process.wait(timeout=SETTLE_SECONDS)
-        assert len(strike.writes) >= struck
-    with operator(installed, tmp_path / "again.log", namespaces=namespace):
+    strike = Strike(at=max(write, 1), before=write == 0)
+    with proxied(installed, tmp_path, strike) as kubeconfig:
+        operator = OperatorProcess(installed, namespace, tmp_path / "killed.log", kubeconfig=kubeconfig)
+        strike.act = operator.process.kill
+        operator.process.wait(timeout=SETTLE_SECONDS)
+    assert len(strike.writes) >= strike.at
+    with OperatorProcess(installed, namespace, tmp_path / "again.log"):
         settle(user)
         found = json.loads(json.dumps([*children(user, "chat").values()]).replace(namespace, "fault-free"))
     assert {(item["kind"], item["metadata"]["name"]): item for item in found} == expected

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from e2e.cluster.commands import run
 from e2e.cluster.provider import Cluster
+from e2e.kubectl import Kubectl
 from gptoss_operator.api import names
 from gptoss_operator.api.status import Reason
 from gptoss_operator.core.actions import Note
@@ -22,7 +22,6 @@ from gptoss_operator.shell.ledger import Ledger
 from gptoss_operator.shell.notes import event_of
 from gptoss_operator.shell.reflect import Reflector
 from gptoss_operator.shell.store import Key, Store
-from tests.integration.operator_process import ROOT, kubectl, read
 
 
 SELECTOR = f"{names.LABEL_DEPLOYMENT}=chat"
@@ -166,10 +165,9 @@ def test_lists_in_pages_and_follows_changes(namespace: str) -> None:
     with_kube(test)
 
 
-def test_a_position_that_the_server_has_forgotten_means_to_list_again(api: Cluster, namespace: str) -> None:
+@pytest.mark.usefixtures("installed")
+def test_a_position_that_the_server_has_forgotten_means_to_list_again(namespace: str) -> None:
     # The server remembers nothing of a custom resource from before it was defined.
-    run([*api.kubectl(), "apply", "--server-side", "-f", str(ROOT / "crds")], timeout_seconds=30)
-    run([*api.kubectl(), "wait", "--for=condition=Established", "crd/gptossdeployments.gptoss.dev"], timeout_seconds=30)
     chat: Manifest = {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
@@ -214,7 +212,7 @@ def test_an_apply_takes_its_fields_over_and_leaves_others_alone(api: Cluster, na
     async def test(kube: Kube) -> None:
         await kube.apply(a_config_map(namespace, "m", ours="1"))
         patch = ["patch", "configmap/m", "--type=merge", "-p", '{"data":{"ours":"broken","theirs":"2"}}']
-        await asyncio.to_thread(kubectl, api, namespace, *patch)
+        await asyncio.to_thread(Kubectl(api, namespace), *patch)
 
         repaired = await kube.apply(a_config_map(namespace, "m", ours="1"))
 
@@ -273,7 +271,7 @@ def test_an_event_is_accepted(api: Cluster, namespace: str) -> None:
 
     with_kube(lambda kube: kube.create_event(event_of(owner, note, "me", datetime.now(UTC))))
 
-    [event] = read(api, namespace, "events.events.k8s.io")["items"]
+    [event] = Kubectl(api, namespace).items("events.events.k8s.io")
     assert (event["reason"], event["regarding"]["name"], len(event["note"])) == ("CrashLoop", "chat", 1024)
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_runtime.contract import ServerOrders
+from gptoss_runtime.contract import OWNED_FLAGS, ServerOrders
 from gptoss_runtime.server.args import (
     TENSOR_PARALLEL_SIZES,
     BadOrdersError,
@@ -16,7 +16,7 @@ from gptoss_runtime.server.args import (
     plan_command,
     refuse,
 )
-from gptoss_runtime.server.owned import OWNED_FLAGS, refusals_of
+from gptoss_runtime.server.owned import refusals_of
 from tests.runtime.harness import an_order
 
 

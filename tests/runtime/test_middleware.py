@@ -220,6 +220,27 @@ def test_without_an_error_the_client_gets_the_same_bytes_in_order(
     assert any(not message["more_body"] for message in out[1:]) is ended
 
 
+LOST = {
+    "message": "EngineCore encountered an issue. See stack trace (above).",
+    "type": "InternalServerError",
+    "code": 500,
+}
+
+
+def test_a_request_whose_engine_is_lost_may_be_sent_elsewhere() -> None:
+    document = json.dumps({"error": LOST}).encode()
+    plain = passed([head(500, [(b"content-type", b"application/json")]), body(document, more=False)])[-1]
+    streamed = passed([head(), body(error_event(LOST))])[-1]
+    for start, answer in (plain, streamed):
+        assert start["status"] == 503
+        assert json.loads(answer["body"])["error"] == LOST
+
+
+def test_any_other_failure_is_passed_on_as_it_is() -> None:
+    messages = [head(500, [(b"content-type", b"application/json")]), body(b'{"error":{}}', more=False)]
+    assert passed(messages)[-1] == messages
+
+
 @given(CHUNKS, st.integers(min_value=0))
 def test_once_content_came_nothing_is_held_back(chunks: list[bytes], cut: int) -> None:
     messages = [head(), body(b"data: 1\n\n"), *(body(chunk) for chunk in chunks)]

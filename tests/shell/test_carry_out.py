@@ -27,10 +27,14 @@ class Recorder:
         self.sent: list[Manifest] = []
         self.answers: dict[str, Manifest | KubernetesError] = {}
         self.existing = existing or {}
+        self.passing: set[str] = set()
+        """Calls that get their answer once."""
 
     def _answer(self, call: str, otherwise: Manifest) -> Manifest:
         self.calls.append(call)
         answer = self.answers.get(call, otherwise)
+        if call in self.passing:
+            self.answers.pop(call, None)
         if isinstance(answer, KubernetesError):
             raise answer
         return answer
@@ -46,6 +50,9 @@ class Recorder:
         name = manifest["metadata"]["name"]
         self.sent.append(manifest)
         return self._answer(f"apply {name}", an_object(manifest["kind"], name, version=5))
+
+    async def overwrite(self, manifest: Manifest) -> Manifest:
+        return self._answer(f"overwrite {manifest['metadata']['name']}", manifest)
 
     async def apply_status(self, manifest: Manifest) -> Manifest:
         self.sent.append(manifest)
@@ -154,23 +161,28 @@ def test_an_object_that_was_not_seen_is_looked_up_before_it_is_created() -> None
 
 
 @pytest.mark.parametrize(
-    ("existing", "message"),
+    ("existing", "reason", "message"),
     [
         (
             {"owner_uid": "another", "deployment": "other"},
+            Reason.NAME_TAKEN,
             "Service a exists and belongs to somebody else: rename the GptOssDeployment, or delete the Service",
         ),
         (
             {"owner_uid": None, "deployment": "other"},
+            Reason.NAME_TAKEN,
             "Service a exists and belongs to somebody else: rename the GptOssDeployment, or delete the Service",
         ),
         (
             {"owner_uid": "an-earlier-uid"},
+            Reason.EARLIER_BEING_REMOVED,
             "Service a is still there from an earlier GptOssDeployment chat: it is being removed",
         ),
     ],
 )
-def test_somebody_elses_object_is_left_alone_and_the_rest_goes_on(existing: dict[str, Any], message: str) -> None:
+def test_somebody_elses_object_is_left_alone_and_the_rest_goes_on(
+    existing: dict[str, Any], reason: Reason, message: str
+) -> None:
     recorder = Recorder({ChildKey("Service", "a"): an_object("Service", "a", **existing)})
     hands = hands_of(recorder)
 
@@ -179,7 +191,7 @@ def test_somebody_elses_object_is_left_alone_and_the_rest_goes_on(existing: dict
     assert recorder.calls == ["get a", "apply b", "status"]
     assert outcome.problems_changed
     problem = hands.ledger.problems(CHAT)[ChildKey("Service", "a")]
-    assert (problem.reason, problem.message) == (Reason.NAME_TAKEN, message)
+    assert (problem.reason, problem.message) == (reason, message)
 
 
 @pytest.mark.parametrize("owner_uid", [OWNER.uid, None], ids=["ours", "left behind without an owner"])
@@ -195,14 +207,24 @@ def test_a_refusal_is_remembered_until_it_passes_and_stops_nothing() -> None:
     recorder = Recorder()
     recorder.answers["apply a"] = Refused("exceeded quota")
     hands = hands_of(recorder)
-    plan = Plan(applies=(an_apply("a"), an_apply("b")), status=STATUS, reason="x")
+    plan = Plan(applies=(an_apply("a", exists=False), an_apply("b")), status=STATUS, reason="x")
 
     assert do(plan, hands).problems_changed
-    assert recorder.calls == ["apply a", "apply b", "status"]
+    assert recorder.calls == ["get a", "apply a", "apply b", "status"]
     assert not do(plan, hands).problems_changed, "the same refusal is no news"
     del recorder.answers["apply a"]
     assert do(plan, hands).problems_changed
     assert hands.ledger.problems(CHAT) == {}
+
+
+def test_lists_that_cannot_be_merged_with_somebody_elses_are_replaced() -> None:
+    recorder = Recorder()
+    recorder.answers["apply a"] = Refused("two ports of one name")
+    recorder.passing.add("apply a")
+
+    do(Plan(applies=(an_apply("a"),), status=None, reason="x"), hands_of(recorder))
+
+    assert recorder.calls == ["apply a", "overwrite a", "apply a"]
 
 
 def test_an_api_server_that_is_away_ends_the_pass() -> None:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from gptoss_runtime.contract import OWNED_FLAGS
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -13,25 +15,7 @@ class Rule:
     """Field of the object that the refusal names, as users write it. None: the object itself."""
 
 
-OWNED_FLAGS = (
-    "host",
-    "port",
-    "uds",
-    "model",
-    "served[-_]model[-_]name",
-    "tensor[-_]parallel[-_]size",
-    "tp",
-    "max[-_]model[-_]len",
-    "max[-_]num[-_]seqs",
-    "gpu[-_]memory[-_]utilization",
-    "revision",
-    "middleware",
-    "api[-_]key",
-    "root[-_]path",
-    "ssl[-_].*",
-    "shutdown[-_]timeout",
-    "config",
-)
-"""Arguments of `vllm serve` that follow from other fields, as parts of a pattern."""
-
-OWNED_FLAG_PATTERN = f"^--?({'|'.join(OWNED_FLAGS)})(=.*)?$"
+def owned_flag_pattern() -> str:
+    """Return a regular expression (RE2) that the plain spellings of vLLM's arguments that are ours match."""
+    names = "|".join(flag.removeprefix("--").replace("-", "[-_]") for flag in OWNED_FLAGS)
+    return f"^--(no-)?({names})(=.*)?$"

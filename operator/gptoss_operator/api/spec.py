@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from gptoss_operator.api.base import ApiModel
-from gptoss_operator.api.rules import OWNED_FLAG_PATTERN, Rule
+from gptoss_operator.api.rules import Rule, owned_flag_pattern
 
 
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", max_length=32)]
@@ -163,10 +163,9 @@ class EngineSpec(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            f"!has(self.extraArgs) || self.extraArgs.all(a, !a.matches('{OWNED_FLAG_PATTERN}'))",
-            "the operator sets --host, --port, --uds, --model, --served-model-name, --tensor-parallel-size, "
-            "--max-model-len, --max-num-seqs, --gpu-memory-utilization, --revision, --middleware, --api-key, "
-            "--root-path, --ssl-*, --shutdown-timeout and --config itself: use the fields of spec",
+            f"!has(self.extraArgs) || self.extraArgs.all(a, !a.matches('{owned_flag_pattern()}'))",
+            "an argument that the operator sets itself, such as --port, --model, --tensor-parallel-size, --api-key or "
+            "--ssl-keyfile: use the fields of spec, or leave it out",
             field="extraArgs",
         ),
     )

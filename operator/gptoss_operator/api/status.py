@@ -31,6 +31,7 @@ class Reason(StrEnum):
     VALID = "Valid"
     INVALID_SPEC = "InvalidSpec"
     NAME_TAKEN = "NameTaken"
+    EARLIER_BEING_REMOVED = "EarlierBeingRemoved"
     REFUSED_BY_CLUSTER = "RefusedByCluster"
 
     REPLICAS_READY = "ReplicasReady"

@@ -55,9 +55,12 @@ def assess(
     problems: Sequence[Problem],
 ) -> tuple[Finding, ...]:
     """Return the conditions of an object whose spec is understood."""
+    # Children of a deleted object of the same name are in the way for a moment only.
+    passing = [problem for problem in problems if problem.reason is Reason.EARLIER_BEING_REMOVED]
+    problems = [problem for problem in problems if problem not in passing]
     accepted = _accepted(problems)
     degraded = _degraded(owner, replicas, gateway, problems)
-    progressing = _progressing(owner, replicas, steps, gateway)
+    progressing = _waiting_for(passing) or _progressing(owner, replicas, steps, gateway)
     available = _available(owner, desired, replicas, gateway, degraded)
     stalled = not accepted.holds or (degraded.reason in STALLING and not any(r.ready for r in replicas))
     kstatus: tuple[Finding, ...] = ()
@@ -143,6 +146,13 @@ def _progressing(owner: Owner, replicas: Sequence[Replica], steps: Sequence[Step
     return Finding(
         type=ConditionType.PROGRESSING, holds=False, reason=Reason.SETTLED, message="everything is as the spec asks"
     )
+
+
+def _waiting_for(passing: Sequence[Problem]) -> Finding | None:
+    """Return what is waited for before anything else can be done."""
+    if not passing:
+        return None
+    return _on_the_way(passing[0].reason, "; ".join(sorted(problem.message for problem in passing)))
 
 
 def _on_the_way(reason: Reason, message: str) -> Finding:

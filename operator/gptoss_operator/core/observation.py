@@ -43,7 +43,7 @@ class ObservedChild:
 class Problem:
     """Why a child could not be applied."""
 
-    reason: Literal[Reason.NAME_TAKEN, Reason.REFUSED_BY_CLUSTER]
+    reason: Literal[Reason.NAME_TAKEN, Reason.REFUSED_BY_CLUSTER, Reason.EARLIER_BEING_REMOVED]
     message: str
     """What was refused, and what the user can do."""
 

@@ -7,6 +7,7 @@ from typing import Any
 from gptoss_operator.api.names import (
     COMPONENT_GATEWAY,
     COMPONENT_REPLICA,
+    LABEL_SLOT,
     gateway,
     replica,
     replica_disruption_budget,
@@ -129,7 +130,11 @@ def _replica_sets(seen: Observation, steps: Sequence[Step], template: Manifest) 
 def _applies(wanted: dict[ChildKey, Manifest], steps: Sequence[Step], seen: Observation) -> Iterable[Apply]:
     """Yield what is missing, outdated, or changed by somebody else. A replica that is on hold stays as it is."""
     held = {ChildKey("StatefulSet", replica(seen.owner.name, s.slot)) for s in steps if s.action is Action.HOLD}
-    why = {ChildKey("StatefulSet", replica(seen.owner.name, s.slot)): s.reason for s in steps}
+    why = {
+        ChildKey("StatefulSet", replica(seen.owner.name, s.slot)): s.reason
+        for s in steps
+        if s.action is not Action.KEEP
+    }
     for key, manifest in wanted.items():
         child = seen.children.get(key)
         digest = digest_of(manifest)
@@ -194,7 +199,12 @@ def _reason(
     applies: Sequence[Apply], deletes: Sequence[Delete], steps: Sequence[Step], findings: Sequence[Finding]
 ) -> str:
     done = [f"{s.action} slot {s.slot}: {s.reason}" for s in steps if s.action not in (Action.KEEP, Action.HOLD)]
-    done += [f"apply {a.key.kind} {a.key.name}: {a.reason}" for a in applies if a.key.kind != "StatefulSet"]
+    stepped = {str(s.slot) for s in steps if s.action not in (Action.KEEP, Action.HOLD)}
+    done += [
+        f"apply {a.key.kind} {a.key.name}: {a.reason}"
+        for a in applies
+        if a.manifest["metadata"]["labels"].get(LABEL_SLOT) not in stepped
+    ]
     done += [
         f"delete {d.key.kind} {d.key.name}: {d.reason}" for d in deletes if d.key.kind not in ("StatefulSet", "Pod")
     ]

@@ -42,6 +42,10 @@ class Writer(Protocol):
         """Apply one object."""
         ...
 
+    async def overwrite(self, manifest: Manifest) -> Manifest:
+        """Merge into one object, replacing lists."""
+        ...
+
     async def apply_status(self, manifest: Manifest) -> Manifest:
         """Apply the status of one object."""
         ...
@@ -102,7 +106,7 @@ async def _apply(apply: Apply, owner: Owner, hands: Hands) -> None:
     if obstacle is None:
         _check_may_write(hands)
         try:
-            answer = await hands.writer.apply(apply.manifest)
+            answer = await _applied(apply, hands)
         except (Refused, Conflict, NotFound) as error:
             obstacle = _refusal(error)
         else:
@@ -113,6 +117,22 @@ async def _apply(apply: Apply, owner: Owner, hands: Hands) -> None:
             return
     if hands.ledger.refuse(deployment, apply.key, obstacle):
         logger.warning("%s/%s: %s %s not applied: %s", owner.namespace, owner.name, *apply.key, obstacle.message)
+
+
+async def _applied(apply: Apply, hands: Hands) -> Manifest:
+    """Return the object as it is once `apply` is done.
+
+    What somebody else put into a list beside ours stays in it, and the whole may then be invalid, such as two ports of
+    one name. Ours replaces theirs in that case.
+    """
+    try:
+        return await hands.writer.apply(apply.manifest)
+    except Refused:
+        if not apply.exists:
+            raise
+        _check_may_write(hands)
+        await hands.writer.overwrite(apply.manifest)
+        return await hands.writer.apply(apply.manifest)
 
 
 async def _obstacle(key: ChildKey, owner: Owner, hands: Hands) -> Problem | None:
@@ -130,11 +150,10 @@ async def _obstacle(key: ChildKey, owner: Owner, hands: Hands) -> Problem | None
         return None  # Left behind without an owner on purpose (--cascade=orphan): ours to take up again.
     if any((reference.kind, reference.name) == (names.KIND, owner.name) for reference in controllers):
         message = f"{key.kind} {key.name} is still there from an earlier {names.KIND} {owner.name}: it is being removed"
-    else:
-        message = (
-            f"{key.kind} {key.name} exists and belongs to somebody else: rename the {names.KIND}, "
-            f"or delete the {key.kind}"
-        )
+        return Problem(reason=Reason.EARLIER_BEING_REMOVED, message=message)
+    message = (
+        f"{key.kind} {key.name} exists and belongs to somebody else: rename the {names.KIND}, or delete the {key.kind}"
+    )
     return Problem(reason=Reason.NAME_TAKEN, message=message)
 
 

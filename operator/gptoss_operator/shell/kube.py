@@ -29,6 +29,7 @@ CALL_SECONDS: Final = 30
 SERVICE_ACCOUNT_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 APPLY_PATCH: Final = "application/apply-patch+yaml"
+MERGE_PATCH: Final = "application/merge-patch+json"
 
 
 def in_cluster() -> bool:
@@ -116,6 +117,21 @@ class Kube:
     async def apply(self, manifest: Manifest) -> Manifest:
         """Apply `manifest` server-side as our field manager, taking over fields others have set; return the result."""
         return await self._apply("apply", manifest)
+
+    async def overwrite(self, manifest: Manifest) -> Manifest:
+        """Merge `manifest` into an object that exists; unlike `apply`, a list of it replaces the whole list."""
+        metadata = manifest["metadata"]
+        answer = await self._call(
+            "overwrite",
+            "PATCH",
+            manifest["kind"],
+            metadata["namespace"],
+            metadata["name"],
+            query={"fieldManager": names.FIELD_MANAGER},
+            body=manifest,
+            content_type=MERGE_PATCH,
+        )
+        return _decoded(answer)
 
     async def apply_status(self, manifest: Manifest) -> Manifest:
         """Apply the status of an object that exists, and return the whole object. Raises NotFound."""

@@ -19,8 +19,13 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+FAILED = 500
+UNAVAILABLE = 503
 MAX_WITHHELD_BYTES = 64 * 1024
 """More than this is never held back, whatever it is."""
+
+ENGINE_LOST = b"EngineCore encountered an issue"
+"""How vLLM 0.32 words the 500 of a request whose engine died (EngineDeadError). The request may be sent elsewhere."""
 
 _EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _ANNOUNCEMENTS = (b"response.created", b"response.queued", b"response.in_progress")
@@ -32,6 +37,7 @@ class WithholdHead:
     """Withholds the head of a `text/event-stream` answer until its first event with content.
 
     A first event `data: {"error": {"code": 4xx or 5xx, ...}}` becomes an answer of that status with the error as JSON.
+    A 500 that says that the engine is lost becomes a 503, which gateways retry elsewhere.
     Everything else passes unchanged and at once: other content types, other statuses, websockets, lifespan, whatever
     comes after the first event, and what the client says (`receive`).
     """
@@ -64,7 +70,7 @@ class _Withheld:
         if self._replaced:
             # The answer is complete. The rest of the stream it replaced (`data: [DONE]`) has nowhere to go.
             return
-        if message["type"] == "http.response.start" and _is_stream(message):
+        if message["type"] == "http.response.start" and (message["status"] == FAILED or _is_stream(message)):
             self._head = message
         elif self._head is None:
             await self._send(message)
@@ -76,6 +82,9 @@ class _Withheld:
 
     async def _decide(self, message: Message) -> None:
         self._held += message.get("body", b"")
+        if self._head is not None and self._head["status"] == FAILED:
+            await self._decide_failure(message)
+            return
         more = message.get("more_body", False)
         content = _first_content(self._held)
         if content is None and more and len(self._held) <= MAX_WITHHELD_BYTES:
@@ -86,6 +95,14 @@ class _Withheld:
             return
         # Head and body go out as they would have: only later, and with what was held in front.
         message = {**message, "body": self._held}
+        self._held = b""
+        await self.release()
+        await self._send(message)
+
+    async def _decide_failure(self, message: Message) -> None:
+        if ENGINE_LOST in self._held:
+            await self._answer_with(UNAVAILABLE, self._held)
+            return
         self._held = b""
         await self.release()
         await self._send(message)
@@ -143,4 +160,5 @@ def _error_of(event: bytes) -> tuple[int, bytes] | None:
     status = error.get("code") if isinstance(error, dict) else None
     if not isinstance(status, int) or not 400 <= status <= 599:  # noqa: PLR2004 - the range of HTTP's errors
         return None
-    return status, json.dumps({"error": error}, ensure_ascii=False).encode()
+    body = json.dumps({"error": error}, ensure_ascii=False).encode()
+    return (UNAVAILABLE if status == FAILED and ENGINE_LOST in body else status), body

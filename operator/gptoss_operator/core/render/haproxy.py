@@ -70,7 +70,8 @@ defaults
   timeout queue {queue.max_wait_seconds}s
   timeout http-request 60s
   timeout http-keep-alive 60s
-  retries 3
+  # Not more: a request that kills engines would be carried from one replica to the next.
+  retries 2
   option redispatch 1
   retry-on conn-failure empty-response 503
   option http-no-delay

@@ -128,12 +128,12 @@ def _environment(name: str, spec: GptOssSpec) -> list[Manifest]:
     source = model_source(spec).hugging_face
     token = source.token_secret_ref if source else None
     hub = [_secret_env("HF_TOKEN", token.name, token.key)] if token else []
-    own = {SERVER_ENV: server_orders(name, spec).encode()}
     return [
         *plain,
         *hub,
         *(_env(variable) for variable in spec.pod.env),
-        *({"name": key, "value": value} for key, value in own.items()),
+        {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": SERVER_ENV, "value": server_orders(name, spec).encode()},
     ]
 
 
