@@ -146,6 +146,11 @@ class Cluster:
         self._settle_pods()
         return plan
 
+    def lose(self, key: ChildKey) -> None:
+        """Let somebody else delete a child, and what depends on it."""
+        del self.children[key]
+        self._settle_pods()
+
     def run(self, passes: int = 40) -> Plan:
         """Make passes until one does nothing. Fails when that does not happen."""
         for _ in range(passes):

@@ -2,14 +2,27 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from gptoss_operator.api.status import Reason
 from gptoss_operator.core.fleet import replicas_of
 from gptoss_operator.core.health import PodState, judge
-from gptoss_operator.core.objects import ContainerStatus, Pod, PodCondition
+from gptoss_operator.core.objects import (
+    ContainerStatus,
+    Node,
+    NodeCondition,
+    NodeStatus,
+    ObjectMeta,
+    Pod,
+    PodCondition,
+    PodSpec,
+)
 from gptoss_runtime.contract import ExitCode
 from tests.core.builders import NOW, a_pod, a_replica_set, a_waiting_container, an_ended_container, seen
+
+
+NO_NODES: dict[str, Node] = {}
 
 
 def unscheduled(message: str, age: timedelta = timedelta(0)) -> Pod:
@@ -39,25 +52,28 @@ def unscheduled(message: str, age: timedelta = timedelta(0)) -> Pod:
     ],
 )
 def test_a_failing_container_is_explained(container: ContainerStatus, reason: Reason, words: str) -> None:
-    judgement = judge(a_pod(0, containers=(container,)), NOW)
+    judgement = judge(a_pod(0, containers=(container,)), NO_NODES, NOW)
     assert (judgement.state, judgement.reason) == (PodState.FAILING, reason)
     assert words in judgement.message
 
 
 def test_a_pod_that_is_ready_again_after_a_crash_is_ready() -> None:
-    assert judge(a_pod(0, ready=True, containers=(an_ended_container(71),)), NOW).state is PodState.READY
+    assert judge(a_pod(0, ready=True, containers=(an_ended_container(71),)), NO_NODES, NOW).state is PodState.READY
 
 
 def test_waiting_for_a_node_is_a_problem_only_after_a_while() -> None:
     message = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
-    soon, late = judge(unscheduled(message), NOW), judge(unscheduled(message, timedelta(minutes=6)), NOW)
+    soon, late = (
+        judge(unscheduled(message), NO_NODES, NOW),
+        judge(unscheduled(message, timedelta(minutes=6)), NO_NODES, NOW),
+    )
     assert (soon.state, soon.reason) == (PodState.PENDING, Reason.INSUFFICIENT_GPU)
     assert (late.state, late.reason) == (PodState.FAILING, Reason.INSUFFICIENT_GPU)
     assert "tensorParallel" in soon.message
 
 
 def test_a_missing_claim_is_a_problem_at_once() -> None:
-    judgement = judge(unscheduled('persistentvolumeclaim "weights" not found'), NOW)
+    judgement = judge(unscheduled('persistentvolumeclaim "weights" not found'), NO_NODES, NOW)
     assert (judgement.state, judgement.reason) == (PodState.FAILING, Reason.VOLUME_NOT_FOUND)
     assert "spec.model.source" in judgement.message
 
@@ -71,6 +87,21 @@ def test_a_pod_that_the_cluster_does_not_create_is_a_problem_after_ten_seconds()
 
 
 def test_messages_are_one_line_and_bounded() -> None:
-    judgement = judge(a_pod(0, containers=(an_ended_container(70, "line\n" * 1000),)), NOW)
+    judgement = judge(a_pod(0, containers=(an_ended_container(70, "line\n" * 1000),)), NO_NODES, NOW)
     assert "\n" not in judgement.message
     assert len(judgement.message) <= 500
+
+
+def a_node(name: str, ready: str) -> Node:
+    meta = ObjectMeta(name=name, uid=name, resource_version="1")
+    return Node(metadata=meta, status=NodeStatus(conditions=(NodeCondition(type="Ready", status=ready),)))
+
+
+def test_a_pod_on_a_lost_node_says_so() -> None:
+    pod = msgspec.structs.replace(a_pod(0), spec=PodSpec(node_name="n1"))
+    gone, silent = judge(pod, {"n2": a_node("n2", "True")}, NOW), judge(pod, {"n1": a_node("n1", "Unknown")}, NOW)
+    assert (gone.reason, silent.reason) == (Reason.NODE_LOST, Reason.NODE_LOST)
+    assert "n1 is gone" in gone.message
+    assert "n1 is not ready" in silent.message
+    assert judge(pod, {"n1": a_node("n1", "True")}, NOW).state is PodState.STARTING
+    assert judge(pod, {}, NOW).state is PodState.STARTING, "nodes that may not be read are no evidence"

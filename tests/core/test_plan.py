@@ -144,7 +144,7 @@ def test_what_is_deleted_or_changed_by_somebody_else_is_put_right(kind: str) -> 
     changed = cluster.children[key]
     cluster.children[key] = changed.__class__(object=changed.object, applied_digest=None)
     assert [apply.key for apply in cluster.pass_once().applies] == [key]
-    del cluster.children[key]
+    cluster.lose(key)
     assert [apply.key for apply in cluster.pass_once().applies] == [key]
     cluster.run()
 

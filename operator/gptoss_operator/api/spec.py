@@ -16,7 +16,7 @@ from gptoss_operator.api.rules import Rule, owned_flag_pattern
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", max_length=32)]
 """A Kubernetes quantity written as a string, such as `500m`, `16Gi`."""
 DnsName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
-Argument = Annotated[str, Field(max_length=4096)]
+Argument = Annotated[str, Field(max_length=2048)]
 LabelValue = Annotated[str, Field(max_length=63)]
 
 

@@ -47,6 +47,7 @@ class Reason(StrEnum):
 
     AS_EXPECTED = "AsExpected"
     UNSCHEDULABLE = "Unschedulable"
+    NODE_LOST = "NodeLost"
     INSUFFICIENT_GPU = "InsufficientGPU"
     VOLUME_NOT_FOUND = "VolumeNotFound"
     IMAGE_PULL_FAILED = "ImagePullFailed"

@@ -3,7 +3,7 @@
 Progress is derived from what is seen alone, so it may be called after any interruption.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -11,7 +11,7 @@ from enum import StrEnum
 from gptoss_operator.api.names import LABEL_REVISION, LABEL_SLOT
 from gptoss_operator.api.status import Reason
 from gptoss_operator.core.health import Judgement, PodState, judge
-from gptoss_operator.core.objects import Child, Pod
+from gptoss_operator.core.objects import Child, Node, Pod
 from gptoss_operator.core.observation import Observation, ObservedChild
 
 
@@ -32,16 +32,6 @@ class Replica:
     def exists(self) -> bool:
         """Whether the slot is taken by a StatefulSet that stays."""
         return self.workload is not None and self.workload.object.metadata.deletion_timestamp is None
-
-    @property
-    def orphaned(self) -> bool:
-        """Whether its pod stays without a StatefulSet, which adopts it when it is created again.
-
-        Any other slot in use is passed over: a new pod would wait for the one that still leaves under its name.
-        """
-        meta = self.pod.metadata if self.pod else None
-        owned = meta is not None and any(owner.controller for owner in meta.owner_references)
-        return self.workload is None and meta is not None and meta.deletion_timestamp is None and not owned
 
     @property
     def ready(self) -> bool:
@@ -90,7 +80,7 @@ def replicas_of(seen: Observation, now: datetime) -> tuple[Replica, ...]:
             slot=slot,
             workload=workloads.get(slot),
             pod=pods.get(slot),
-            judgement=_judge(workloads.get(slot), pods.get(slot), now),
+            judgement=_judge(workloads.get(slot), pods.get(slot), seen.nodes, now),
         )
         for slot in sorted(workloads.keys() | pods.keys())
     )
@@ -107,7 +97,8 @@ def decide_fleet(desired: int, replicas: Sequence[Replica], revision: str) -> tu
     victims = {replica.slot for replica in sorted(existing, key=lambda r: _victim_order(r, revision))[:surplus]}
     kept = [replica for replica in existing if replica.slot not in victims]
     missing = max(0, desired - len(kept))
-    created = _free_slots(missing, taken={replica.slot for replica in replicas if not replica.orphaned})
+    # A new pod would wait for one that still leaves under the same name, so slots in use are passed over.
+    created = _free_slots(missing, taken={replica.slot for replica in replicas})
     return tuple(
         sorted(
             (
@@ -168,9 +159,9 @@ def _free_slots(count: int, taken: set[int]) -> list[int]:
     return free
 
 
-def _judge(workload: ObservedChild | None, pod: Pod | None, now: datetime) -> Judgement:
+def _judge(workload: ObservedChild | None, pod: Pod | None, nodes: Mapping[str, Node], now: datetime) -> Judgement:
     if pod:
-        return judge(pod, now)
+        return judge(pod, nodes, now)
     created = workload.object.metadata.creation_timestamp if workload else None
     if workload and created and now - created > POD_EXPECTED_WITHIN:
         name = workload.object.metadata.name

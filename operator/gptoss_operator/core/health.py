@@ -1,11 +1,12 @@
 """What is wrong with a pod, in words that a user can act on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from gptoss_operator.api.status import Reason
-from gptoss_operator.core.objects import ContainerStatus, Pod
+from gptoss_operator.core.objects import ContainerStatus, Node, Pod
 from gptoss_runtime.contract import ExitCode
 
 
@@ -43,15 +44,18 @@ IMAGE_REASONS = frozenset(
 CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
 
-def judge(pod: Pod, now: datetime) -> Judgement:
-    """Return what is thought of `pod`. The first of the checks that finds something decides."""
+def judge(pod: Pod, nodes: Mapping[str, Node], now: datetime) -> Judgement:
+    """Return what is thought of `pod`. The first of the checks that finds something decides.
+
+    `nodes` are all nodes by name; empty where they may not be read.
+    """
     if pod.metadata.deletion_timestamp:
         return Judgement(state=PodState.LEAVING, reason=Reason.REPLICAS_REMOVED, message="finishes its requests")
     if _is_true(pod, "Ready"):
         return Judgement(state=PodState.READY, reason=Reason.AS_EXPECTED, message="ready")
-    for check in (_unscheduled, _waiting, _ended):
-        if found := check(pod, now):
-            return found
+    found = _unscheduled(pod, now) or _on_lost_node(pod, nodes) or _waiting(pod) or _ended(pod)
+    if found:
+        return found
     return Judgement(state=PodState.STARTING, reason=Reason.REPLICAS_STARTING, message="starting")
 
 
@@ -76,7 +80,19 @@ def _unscheduled(pod: Pod, now: datetime) -> Judgement | None:
     )
 
 
-def _waiting(pod: Pod, _now: datetime) -> Judgement | None:
+def _on_lost_node(pod: Pod, nodes: Mapping[str, Node]) -> Judgement | None:
+    """Return that its node is gone or silent, in which case nothing else that is known of the pod is new."""
+    name = pod.spec.node_name
+    if not nodes or not name:
+        return None
+    node = nodes.get(name)
+    if node and any(c.type == "Ready" and c.status == "True" for c in node.status.conditions):
+        return None
+    state = "not ready" if node else "gone"
+    return _failing(Reason.NODE_LOST, f"its node {name} is {state}: Kubernetes moves the pod when the node is deleted")
+
+
+def _waiting(pod: Pod) -> Judgement | None:
     """Return why the kubelet cannot create a container."""
     for container in pod.status.container_statuses:
         waiting = container.state.waiting
@@ -95,7 +111,7 @@ def _waiting(pod: Pod, _now: datetime) -> Judgement | None:
     return None
 
 
-def _ended(pod: Pod, _now: datetime) -> Judgement | None:
+def _ended(pod: Pod) -> Judgement | None:
     """Return why a container ended, if it is not ready again since."""
     if pod.status.phase == "Failed" and not pod.status.container_statuses:
         return _failing(Reason.CRASH_LOOP, _short(pod.status.message or pod.status.reason or "the pod failed"))

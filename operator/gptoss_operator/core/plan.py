@@ -169,7 +169,7 @@ def _leftovers(wanted: dict[ChildKey, Manifest], seen: Observation) -> Iterable[
 
 
 def _gateway_view(spec: GptOssSpec, seen: Observation, now: datetime) -> GatewayView:
-    judged = [judge(pod, now) for pod in seen.gateway_pods]
+    judged = [judge(pod, seen.nodes, now) for pod in seen.gateway_pods]
     failing = [judgement for judgement in judged if judgement.state is PodState.FAILING]
     return GatewayView(
         desired=spec.routing.gateway.replicas,
@@ -179,7 +179,7 @@ def _gateway_view(spec: GptOssSpec, seen: Observation, now: datetime) -> Gateway
 
 
 def _ready_gateways(seen: Observation, now: datetime) -> int:
-    return sum(judge(pod, now).state is PodState.READY for pod in seen.gateway_pods)
+    return sum(judge(pod, seen.nodes, now).state is PodState.READY for pod in seen.gateway_pods)
 
 
 def _is_current(slot: int, steps: Sequence[Step]) -> bool:
