@@ -96,10 +96,10 @@ def test_every_slot_has_the_same_revision_and_a_change_has_another() -> None:
 
 
 @pytest.mark.parametrize("fields", [{}, {"drainSeconds": 0, "replicas": 100, "routing": {"queue": {"maxRequests": 1}}}])
-def test_haproxy_accepts_its_configuration(fields: dict[str, Any], tmp_path: Path) -> None:
+def test_haproxy_accepts_its_configuration(haproxy: str, fields: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "haproxy.cfg"
     file.write_text(haproxy_config(OWNER, a_spec(**fields), 2, "cluster.local"))
-    check = subprocess.run(["haproxy", "-c", "-f", str(file)], capture_output=True, text=True, check=False, timeout=20)
+    check = subprocess.run([haproxy, "-c", "-f", str(file)], capture_output=True, text=True, check=False, timeout=20)
     assert check.returncode == 0, check.stderr
     assert "warning" not in check.stderr.lower()
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -10,10 +9,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from gptoss_runtime.contract import ExitCode, Phase
 from tests.runtime.harness import PATIENCE_SECONDS, Server, a_model, an_order, running, scenario
 
+
+pytestmark = pytest.mark.usefixtures("haproxy")
 
 CONFIG = """\
 global
@@ -70,7 +72,6 @@ class Gateway:
 
 @asynccontextmanager
 async def gateway(server: Server, scratch: Path) -> AsyncIterator[Gateway]:
-    assert shutil.which("haproxy"), "this test runs HAProxy: install the package haproxy"
     stats, config = scratch / "stats", scratch / "haproxy.cfg"
     # HAProxy inherits a socket that listens already, so that a request waits for it instead of being refused.
     with socket.create_server(("127.0.0.1", 0)) as listener:

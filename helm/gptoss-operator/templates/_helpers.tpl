@@ -23,7 +23,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "gptoss.rules" -}}
 - apiGroups: [gptoss.dev]
   resources: [gptossdeployments]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [gptoss.dev]
   resources: [gptossdeployments/status]
   verbs: [patch]
