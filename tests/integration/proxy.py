@@ -19,6 +19,8 @@ from e2e.cluster.provider import Cluster
 WRITES = frozenset({"POST", "PATCH", "PUT", "DELETE"})
 HOP_BY_HOP = frozenset({"connection", "transfer-encoding", "content-length", "content-encoding", "host"})
 STOP_SECONDS = 10
+TLS_CLOSE_SECONDS = 0.3
+"""aiohttp offers no event for it; its documentation says to wait a quarter of a second."""
 
 
 @dataclass
@@ -79,6 +81,7 @@ class _Proxy:
     async def stop(self) -> None:
         await self.runner.cleanup()
         await self.session.close()
+        await asyncio.sleep(TLS_CLOSE_SECONDS)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         number = 0
