@@ -17,18 +17,19 @@ from e2e.progress import step
 
 BUILD_BOUND_SECONDS = 3600.0
 COPY_BOUND_SECONDS = 1800.0
+CPU_ARGUMENTS = ["--build-arg", "VLLM_IMAGE=vllm/vllm-openai-cpu:v0.32.0", "--build-arg", "DEVICE=cpu"]
 
 
 def build_with_docker() -> None:
     """Build all images with Docker, which keeps its own cache. Raises `CommandFailedError`."""
     names = image_names()
-    for name, dockerfile, target in (
+    for name, dockerfile, arguments in (
         (names.gateway, "operator/gateway.Dockerfile", []),
         (names.operator, "operator/Dockerfile", []),
-        (names.server, "runtime/Dockerfile", ["--target", "server-cpu"]),
+        (names.server, "runtime/Dockerfile", CPU_ARGUMENTS),
     ):
         with step(f"docker build of {name}"):
-            where = ["--file", str(CHECKOUT / dockerfile), *target, str(CHECKOUT)]
+            where = ["--file", str(CHECKOUT / dockerfile), *arguments, str(CHECKOUT)]
             log = cache_directory() / "logs" / "docker.log"
             run_logged(["docker", "build", "--tag", name, *where], log, bound_seconds=BUILD_BOUND_SECONDS)
 
