@@ -48,6 +48,7 @@ def unscheduled(message: str, age: timedelta = timedelta(0)) -> Pod:
         (an_ended_container(ExitCode.START_FAILED, "ValueError: bad"), Reason.SERVER_START_FAILED, "ValueError: bad"),
         (an_ended_container(ExitCode.ENGINE_DIED), Reason.ENGINE_DIED, "engine died"),
         (an_ended_container(137, reason="OOMKilled"), Reason.OUT_OF_MEMORY, "spec.pod.resources.memory"),
+        (an_ended_container(137), Reason.CRASH_LOOP, "SIGKILL"),
         (an_ended_container(3), Reason.CRASH_LOOP, "exit status 3"),
     ],
 )

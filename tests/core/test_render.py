@@ -14,6 +14,7 @@ from gptoss_operator.core.render.pod import pod_template
 from gptoss_operator.core.render.statefulset import replica_set, revision_of
 from gptoss_runtime.contract import ServerOrders
 from tests.core.builders import OPTIONS, OWNER
+from tests.core.golden import GOLDEN, manifests
 
 
 def a_spec(**fields: Any) -> GptOssSpec:  # noqa: ANN401 - a raw spec
@@ -93,6 +94,10 @@ def test_every_slot_has_the_same_revision_and_a_change_has_another() -> None:
     assert {s["metadata"]["labels"]["gptoss.dev/revision"] for s in sets} == {revision_of(template)}
     assert revision_of(template) != revision_of(pod_template(OWNER.name, a_spec(), "server:2", OPTIONS))
     assert revision_of(template) == revision_of(pod_template(OWNER.name, a_spec(replicas=9), "server:1", OPTIONS))
+
+
+def test_the_example_becomes_what_it_became_before() -> None:
+    assert manifests() == GOLDEN.read_text(), "if meant: python -m tests.core.golden, and say so in CHANGELOG.md"
 
 
 @pytest.mark.parametrize("fields", [{}, {"drainSeconds": 0, "replicas": 100, "routing": {"queue": {"maxRequests": 1}}}])

@@ -35,7 +35,15 @@ class Judgement:
 
 PENDING_TOO_LONG = timedelta(minutes=5)
 """How long a node autoscaler may take before a pod without a node counts as a problem."""
-OUT_OF_MEMORY_EXIT = 137
+KILLED = 128 + 9
+"""Exit status of a container that SIGKILL (9) ended."""
+EXITS: dict[int, tuple[Reason, str]] = {
+    ExitCode.BAD_ORDERS: (Reason.SERVER_REFUSED_ORDERS, "the server refused its orders"),
+    ExitCode.START_FAILED: (Reason.SERVER_START_FAILED, "vLLM ended before it was ready: see the pod's log"),
+    ExitCode.ENGINE_DIED: (Reason.ENGINE_DIED, "vLLM's engine died and is started again: see the pod's log"),
+    KILLED: (Reason.CRASH_LOOP, "it was killed (SIGKILL), by hand or for the node's memory"),
+}
+"""What exit statuses mean, and what to say when the container left no words."""
 MESSAGE_LENGTH = 500
 
 IMAGE_REASONS = frozenset(
@@ -122,21 +130,15 @@ def _ended(pod: Pod) -> Judgement | None:
 
 
 def _container_ended(container: ContainerStatus) -> Judgement | None:
+    """Return why a container ended: in its own last words, if it left any."""
     ended = container.state.terminated or container.last_state.terminated
     if ended is None:
         return None
-    text = _short(ended.message)
-    if ended.reason == "OOMKilled" or ended.exit_code == OUT_OF_MEMORY_EXIT:
+    if ended.reason == "OOMKilled":
         return _failing(Reason.OUT_OF_MEMORY, "it was killed for memory: raise spec.pod.resources.memory")
-    match ended.exit_code:
-        case ExitCode.BAD_ORDERS:
-            return _failing(Reason.SERVER_REFUSED_ORDERS, text or "the server refused its orders")
-        case ExitCode.START_FAILED:
-            return _failing(Reason.SERVER_START_FAILED, text or "vLLM ended before it was ready: see the pod's log")
-        case ExitCode.ENGINE_DIED:
-            return _failing(Reason.ENGINE_DIED, text or "vLLM's engine died and is started again: see the pod's log")
-        case code:
-            return _failing(Reason.CRASH_LOOP, text or f"it ended with exit status {code}: see the pod's log")
+    unknown = (Reason.CRASH_LOOP, f"it ended with exit status {ended.exit_code}: see the pod's log")
+    reason, words = EXITS.get(ended.exit_code, unknown)
+    return _failing(reason, _short(ended.message) or words)
 
 
 def _failing(reason: Reason, message: str) -> Judgement:
