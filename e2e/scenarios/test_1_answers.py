@@ -9,7 +9,7 @@ from openai import NotFoundError, OpenAI
 from e2e.kubectl import Kubectl
 from e2e.model import ANSWER_TEXT, REASONING_TEXT
 from e2e.replicas import answered, answered_since
-from e2e.scenarios.conftest import MODEL
+from e2e.scenarios.conftest import MODEL, URL, Load
 
 
 QUESTION = "Hello! Who are you?"
@@ -86,3 +86,12 @@ def test_other_paths_stay_inside(openai: OpenAI, method: str, path: str, status:
     body = json.loads(response.read())
     link.close()
     assert (response.status, body["error"]["code"]) == (status, code)
+
+
+def test_what_is_beyond_the_replicas_places_waits_in_the_gateway(chat: Kubectl, load: Load) -> None:
+    """Two replicas have 8 places each; each of two gateways grants them all, so 64 requests are more than there are."""
+    assert load("streams", URL, MODEL, 64, 8)["finished"] == ["length"] * 64
+    lines = chat("logs", "-l", "app.kubernetes.io/component=gateway", "--tail=-1").splitlines()
+    requests = [json.loads(line) for line in lines if line.startswith("{")]
+    assert max(request["queue_ms"] for request in requests) > 0
+    assert {request["path"] for request in requests} >= {"/v1/completions", "/v1/chat/completions", "/v1/responses"}

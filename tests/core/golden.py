@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parent / "golden.yaml"
 class _Literal(yaml.SafeDumper):
     """Writes texts of several lines as such, and parts that occur twice twice."""
 
-    def ignore_aliases(self, data: object) -> bool:
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the signature is the base class's
         return True
 
 
