@@ -14,6 +14,7 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[test]'
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib  # tests start the operator many times
 	touch $@
 
 demo: $(READY)  ## from nothing to an answer of a real vLLM on a real cluster
