@@ -10,11 +10,12 @@ READY := $(VENV)/.ready
 help:  ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
+# With bytecode for everything: tests start the operator many times.
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[test]'
-	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib  # tests start the operator many times
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib
 	touch $@
 
 demo: $(READY)  ## from nothing to an answer of a real vLLM on a real cluster

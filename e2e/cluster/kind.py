@@ -36,20 +36,8 @@ class KindProvider:
         self.down(name)
         cluster = describe(name)
         with step(f"kind cluster {name}"):
-            run(
-                [
-                    *kind_command(),
-                    "create",
-                    "cluster",
-                    "--name",
-                    name,
-                    "--kubeconfig",
-                    cluster.kubeconfig,
-                    "--wait",
-                    "5m",
-                ],
-                timeout_seconds=CREATE_SECONDS,
-            )
+            create = ["create", "cluster", "--name", name, "--kubeconfig", cluster.kubeconfig, "--wait", "5m"]
+            run([*kind_command(), *create, "--config", "-"], timeout_seconds=CREATE_SECONDS, given=configuration())
         with step("simulated GPUs"):
             simulate_gpus(cluster)
         return cluster
@@ -74,6 +62,18 @@ class KindProvider:
 def kind_command() -> list[str]:
     """Return `kind`, built when it is needed for the first time."""
     return [str(ensure_binaries(["kind"])["kind"])]
+
+
+def configuration() -> str:
+    """Return what the node sees of this machine: the cache, in its own place, so that volumes can hold its models."""
+    mounts = [{"hostPath": str(cache_root()), "containerPath": str(cache_root()), "readOnly": True}]
+    return json.dumps(
+        {
+            "apiVersion": "kind.x-k8s.io/v1alpha4",
+            "kind": "Cluster",
+            "nodes": [{"role": "control-plane", "extraMounts": mounts}],
+        }
+    )
 
 
 def home(name: str) -> Path:
