@@ -25,7 +25,7 @@ test: $(READY)  ## unit, property and integration tests, the latter on a real AP
 	$(BIN)/python -m pytest tests
 
 e2e: $(READY)  ## real pods, a real vLLM, on a cluster of this project's own
-	$(BIN)/python -m pytest e2e/scenarios --timeout 900 -o timeout_func_only=true
+	$(BIN)/python -m pytest e2e/scenarios --timeout 900
 
 lint: $(READY)  ## style, types, import contracts
 	$(BIN)/ruff check .
