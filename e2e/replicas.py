@@ -4,7 +4,7 @@ import time
 
 from e2e.kubectl import Kubectl
 from gptoss_runtime.contract import HEALTH_PORT, ReplicaState
-from gptoss_runtime.exposition import Sample, read_samples, total
+from gptoss_runtime.exposition import read_samples, total
 
 
 COUNTED_SECONDS = 15
@@ -24,12 +24,12 @@ def replica_pods(kubectl: Kubectl, deployment: str) -> list[str]:
 
 def answered(kubectl: Kubectl, deployment: str) -> dict[str, int]:
     """Return how many requests each replica has answered since it started, as its vLLM counts them."""
-    return {pod: int(total(_metrics(kubectl, pod), FINISHED) or 0) for pod in replica_pods(kubectl, deployment)}
+    return {pod: int(metric(kubectl, pod, FINISHED)) for pod in replica_pods(kubectl, deployment)}
 
 
-def _metrics(kubectl: Kubectl, pod: str) -> tuple[Sample, ...]:
-    """Return vLLM's own metrics of this moment; the state document is up to two seconds old."""
-    return read_samples(kubectl.raw(_path(kubectl, pod, "metrics")), {FINISHED})
+def metric(kubectl: Kubectl, pod: str, name: str) -> float:
+    """Return one of vLLM's metrics at this moment, over all its series; the state document is up to two seconds old."""
+    return total(read_samples(kubectl.raw(_path(kubectl, pod, "metrics")), {name}), name) or 0.0
 
 
 def _path(kubectl: Kubectl, pod: str, page: str) -> str:
