@@ -98,12 +98,10 @@ def seen(children: Iterable[ObservedChild] = (), pods: Iterable[Pod] = (), gatew
     )
 
 
-def a_replica_set(
-    slot: int, revision: str, *, digest: str | None = None, age: timedelta = timedelta(0)
-) -> ObservedChild:
+def a_replica_set(slot: int, revision: str, *, digest: str | None = None) -> ObservedChild:
     name = names.replica(OWNER.name, slot)
     labels = {names.LABEL_SLOT: str(slot), names.LABEL_REVISION: revision, "kind": "StatefulSet"}
-    meta = ObjectMeta(name=name, uid=f"{name}-uid", resource_version="1", labels=labels, creation_timestamp=NOW - age)
+    meta = ObjectMeta(name=name, uid=f"{name}-uid", resource_version="1", labels=labels, creation_timestamp=NOW)
     return ObservedChild(object=Child(metadata=meta), applied_digest=digest)
 
 

@@ -1,5 +1,6 @@
 """What is wrong with a pod, in words."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
@@ -80,8 +81,9 @@ def test_a_missing_claim_is_a_problem_at_once() -> None:
 
 
 def test_a_pod_that_the_cluster_does_not_create_is_a_problem_after_ten_seconds() -> None:
-    (young,) = replicas_of(seen([a_replica_set(0, "r")]), NOW)
-    (old,) = replicas_of(seen([a_replica_set(0, "r", age=timedelta(seconds=11))]), NOW)
+    observation = seen([a_replica_set(0, "r")])
+    (young,) = replicas_of(replace(observation, podless_since={"chat-r0": NOW - timedelta(seconds=9)}), NOW)
+    (old,) = replicas_of(replace(observation, podless_since={"chat-r0": NOW - timedelta(seconds=11)}), NOW)
     assert young.judgement.state is PodState.STARTING
     assert (old.judgement.state, old.judgement.reason) == (PodState.FAILING, Reason.POD_NOT_CREATED)
     assert "kubectl describe statefulset chat-r0" in old.judgement.message

@@ -108,11 +108,14 @@ def test_an_object_becomes_a_fleet_that_can_be_scaled_and_leaves_nothing(user: K
 
     user("scale", "gptoss", "chat", "--replicas=3")
     assert settle(user)["status"]["ready"] == "3/3"
+    user("delete", "pod", "chat-r0-0")
+    assert settle(user)["status"]["ready"] == "3/3"
     user("scale", "gptoss", "chat", "--replicas=1")
     assert settle(user)["status"]["ready"] == "1/1"
 
     described = user("describe", "gptoss", "chat")
     assert "Remove chat-r2: 1 replicas are asked for" in described
+    assert "Warning" not in described, "a pod that is replaced is no problem"
 
     user("delete", "gptoss", "chat", "--timeout=30s")
     eventually(lambda: not children(user, "chat"), "everything is gone")

@@ -3,7 +3,7 @@
 Progress is derived from what is seen alone, so it may be called after any interruption.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -11,7 +11,7 @@ from enum import StrEnum
 from gptoss_operator.api.names import LABEL_REVISION, LABEL_SLOT
 from gptoss_operator.api.status import Reason
 from gptoss_operator.core.health import Judgement, PodState, judge
-from gptoss_operator.core.objects import Child, Node, Pod
+from gptoss_operator.core.objects import Child, Pod
 from gptoss_operator.core.observation import Observation, ObservedChild
 
 
@@ -80,7 +80,7 @@ def replicas_of(seen: Observation, now: datetime) -> tuple[Replica, ...]:
             slot=slot,
             workload=workloads.get(slot),
             pod=pods.get(slot),
-            judgement=_judge(workloads.get(slot), pods.get(slot), seen.nodes, now),
+            judgement=_judge(workloads.get(slot), pods.get(slot), seen, now),
         )
         for slot in sorted(workloads.keys() | pods.keys())
     )
@@ -159,12 +159,11 @@ def _free_slots(count: int, taken: set[int]) -> list[int]:
     return free
 
 
-def _judge(workload: ObservedChild | None, pod: Pod | None, nodes: Mapping[str, Node], now: datetime) -> Judgement:
+def _judge(workload: ObservedChild | None, pod: Pod | None, seen: Observation, now: datetime) -> Judgement:
     if pod:
-        return judge(pod, nodes, now)
-    created = workload.object.metadata.creation_timestamp if workload else None
-    if workload and created and now - created > POD_EXPECTED_WITHIN:
-        name = workload.object.metadata.name
+        return judge(pod, seen.nodes, now)
+    name = workload.object.metadata.name if workload else ""
+    if now - seen.podless_since.get(name, now) > POD_EXPECTED_WITHIN:
         return Judgement(
             state=PodState.FAILING,
             reason=Reason.POD_NOT_CREATED,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from gptoss_operator.api.status import Reason
@@ -59,6 +60,8 @@ class Observation:
     """Pods of the replicas, terminating ones included."""
     gateway_pods: tuple[Pod, ...] = ()
     """Pods of the gateway, terminating ones included."""
+    podless_since: Mapping[str, datetime] = field(default_factory=dict)
+    """When each StatefulSet that has no pod was first seen without one, by its name."""
     nodes: Mapping[str, Node] = field(default_factory=dict)
     """Nodes by name, as far as they may be read."""
     problems: Mapping[ChildKey, Problem] = field(default_factory=dict)

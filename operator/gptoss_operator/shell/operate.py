@@ -55,8 +55,10 @@ class Operator:
             ledger=self.ledger,
             instance=socket.gethostname(),
         )
-        reconciler = Reconciler(hands=hands, options=settings.render_options, telemetry=telemetry, exists=self._exists)
-        self.queue = WorkQueue(reconciler.reconcile_once)
+        self.reconciler = Reconciler(
+            hands=hands, options=settings.render_options, telemetry=telemetry, exists=self._exists
+        )
+        self.queue = WorkQueue(self.reconciler.reconcile_once)
         self.owner_reflectors = [
             Reflector(kube, names.KIND, Child, self.owners, namespace=scope) for scope in self.cluster.scopes
         ]
@@ -110,6 +112,7 @@ class Operator:
         if self.bodies.forget(key, uid):
             self.queue.forget(key)
             self.ledger.forget(key)
+            self.reconciler.absences.forget(key)
             self.telemetry.forget(key)
 
     def _exists(self, key: Key, uid: str) -> bool:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from gptoss_operator.core.actions import Plan
 from gptoss_operator.core.observation import Manifest, Observation
 from gptoss_operator.core.plan import make_plan
 from gptoss_operator.core.render.options import RenderOptions
+from gptoss_operator.shell.absence import Absences
 from gptoss_operator.shell.carry_out import Hands, Outcome, carry_out
 from gptoss_operator.shell.lost import find_lost
 from gptoss_operator.shell.observe import observe, owner_of
@@ -38,6 +39,7 @@ class Reconciler:
     exists: Callable[[Key, str], bool]
     """Whether the object with this name and uid is still there, as far as our own watch knows."""
     planner: Planner = make_plan
+    absences: Absences = field(default_factory=Absences)
 
     async def reconcile_once(self, key: Key) -> float | None:
         """Make one pass. Return in how many seconds to make the next at the latest; None: at the next resync.
@@ -61,8 +63,10 @@ class Reconciler:
     async def _pass(self, key: Key, body: Manifest) -> tuple[Plan, Outcome]:
         owner = owner_of(body)
         lost = await find_lost(owner, self.hands.cluster, self.hands.ledger, self.hands.writer)
+        now = datetime.now(UTC)
         seen = observe(owner, self.hands.cluster, self.hands.ledger, lost)
-        plan = self.planner(body, seen, self.options, datetime.now(UTC))
+        seen = replace(seen, podless_since=self.absences.look(key, seen, now))
+        plan = self.planner(body, seen, self.options, now)
         level = logging.INFO if _writes(plan) else logging.DEBUG
         logger.log(level, "%s/%s: %s", key.namespace, key.name, plan.reason)
         return plan, await carry_out(plan, owner, self.hands)
