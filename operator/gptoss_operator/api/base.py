@@ -1,7 +1,16 @@
-"""How the API's models behave: camelCase outside, frozen, strict about unknown fields, documented by docstrings."""
+"""How the API's models behave: camelCase outside, frozen, no unknown fields, documented by docstrings. And plain types."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", max_length=32)]
+"""A Kubernetes quantity written as a string, such as `500m`, `16Gi`."""
+DnsName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+Argument = Annotated[str, Field(max_length=2048)]
+LabelValue = Annotated[str, Field(max_length=63)]
 
 
 class ApiModel(BaseModel):

@@ -2,17 +2,9 @@
 
 from typing import Any, assert_never
 
+from gptoss_operator.api.model import HostPathSource, HuggingFaceSource, ModelSource, PersistentVolumeClaimSource
 from gptoss_operator.api.names import COMPONENT_REPLICA, LABEL_COMPONENT, REPLICA_CONTAINER, identity
-from gptoss_operator.api.spec import (
-    EnvVar,
-    GptOssSpec,
-    HostPathSource,
-    HuggingFaceSource,
-    ModelSource,
-    PersistentVolumeClaimSource,
-    model_source,
-    served_name,
-)
+from gptoss_operator.api.spec import EnvVar, GptOssSpec, model_source, served_name
 from gptoss_operator.core.observation import Manifest
 from gptoss_operator.core.render.common import CONTAINER_SECURITY, POD_SECURITY, http_probe
 from gptoss_operator.core.render.options import RenderOptions
