@@ -1,4 +1,4 @@
-"""How the API's models behave: camelCase outside, frozen, no unknown fields, documented by docstrings. And plain types."""
+"""How the API's models behave (camelCase, frozen, no unknown fields, documented by docstrings), and plain types."""
 
 from typing import Annotated
 
