@@ -65,9 +65,9 @@ def test_models_are_listed_and_an_unknown_one_is_refused(openai: OpenAI) -> None
 
 def test_round_robin_is_exact(openai: OpenAI, chat: Kubectl) -> None:
     before = answered(chat, "chat")
-    for _ in range(20):
+    for _ in range(100):
         openai.completions.create(model=MODEL, prompt=QUESTION, max_tokens=2)
-    assert list(answered_since(chat, "chat", before, 20).values()) == [10, 10]
+    assert list(answered_since(chat, "chat", before, 100).values()) == [50, 50]
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,8 @@ defaults
   timeout client {spec.routing.request_timeout_seconds}s
   timeout server {spec.routing.request_timeout_seconds}s
   timeout queue {queue.max_wait_seconds}s
+  # A replica that is busy computing may be late with an answer; one that is gone refuses the connection at once.
+  timeout check 2s
   timeout http-request 60s
   timeout http-keep-alive 60s
   # Not more: a request that kills engines would be carried from one replica to the next.
@@ -109,7 +111,9 @@ backend replicas
   option httpchk GET /readyz
   http-check expect status 200
   # Replicas are found by DNS. Each speaks for itself: a health check says whether it answers, its agent how much it
-  # takes and when it leaves. Percentages of the agent are of `weight`.
+  # takes and when it leaves. Percentages of the agent are of `weight`; that of the DNS records, which is another for
+  # each number of replicas, would undo it at every answer.
+  default-server resolve-opts ignore-weight
   default-server check port {HEALTH_PORT} inter 300ms fastinter 100ms downinter 250ms fall 2 rise 1
   default-server agent-check agent-port {AGENT_PORT} agent-inter 250ms
   default-server weight 100 maxconn {spec.engine.max_num_seqs}
