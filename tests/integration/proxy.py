@@ -14,13 +14,12 @@ import yaml
 from aiohttp import web
 
 from e2e.cluster.provider import Cluster
+from tests.integration.tls import let_connections_end
 
 
 WRITES = frozenset({"POST", "PATCH", "PUT", "DELETE"})
 HOP_BY_HOP = frozenset({"connection", "transfer-encoding", "content-length", "content-encoding", "host"})
 STOP_SECONDS = 10
-TLS_CLOSE_SECONDS = 0.3
-"""aiohttp offers no event for it; its documentation says to wait a quarter of a second."""
 
 
 @dataclass
@@ -81,7 +80,7 @@ class _Proxy:
     async def stop(self) -> None:
         await self.runner.cleanup()
         await self.session.close()
-        await asyncio.sleep(TLS_CLOSE_SECONDS)
+        await let_connections_end()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         number = 0

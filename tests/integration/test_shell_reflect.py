@@ -22,6 +22,7 @@ from gptoss_operator.shell.ledger import Ledger
 from gptoss_operator.shell.notes import event_of
 from gptoss_operator.shell.reflect import Reflector
 from gptoss_operator.shell.store import Key, Store
+from tests.integration.tls import let_connections_end
 
 
 SELECTOR = f"{names.LABEL_DEPLOYMENT}=chat"
@@ -39,6 +40,7 @@ async def connected() -> AsyncIterator[Kube]:
         yield kube
     finally:
         await kube.close()
+        await let_connections_end()
 
 
 class Restless:
