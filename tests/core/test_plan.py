@@ -64,6 +64,15 @@ def test_an_upgrade_of_the_operator_keeps_the_images_that_were_chosen() -> None:
     assert (plan.applies, plan.deletes, plan.status) == ((), (), None)
 
 
+def test_an_image_that_is_taken_back_gives_way_to_the_default_that_was_chosen() -> None:
+    cluster = Cluster(a_body(replicas=1, image="mine:1"))
+    cluster.run()
+    assert (cluster.body["status"]["image"], cluster.body["status"]["resolved"]["image"]) == ("mine:1", "server:1")
+    del cluster.body["spec"]["image"]
+    cluster.run()
+    assert cluster.body["status"]["image"] == "server:1"
+
+
 def test_a_new_image_replaces_one_ready_replica_at_a_time() -> None:
     cluster = Cluster(a_body(replicas=3))
     cluster.run()

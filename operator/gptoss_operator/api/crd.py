@@ -38,7 +38,7 @@ PRINTER_COLUMNS = (
     {"name": "URL", "type": "string", "jsonPath": ".status.url"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
     {"name": "Revision", "type": "string", "jsonPath": ".status.revision", "priority": 1},
-    {"name": "Image", "type": "string", "jsonPath": ".status.resolved.image", "priority": 1},
+    {"name": "Image", "type": "string", "jsonPath": ".status.image", "priority": 1},
 )
 
 KEPT = frozenset(

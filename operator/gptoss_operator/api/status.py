@@ -83,12 +83,12 @@ class Condition(ApiModel):
 
 
 class ResolvedDefaults(ApiModel):
-    """Defaults that may differ between releases of the operator, as they were when this object first used them."""
+    """Defaults that may differ between releases of the operator, as they were when this object was first seen."""
 
     image: str | None = None
-    """Image of the model server."""
+    """Image of the model server, for a spec that names none."""
     gateway_image: str | None = None
-    """Image of the gateway."""
+    """Image of the gateway, for a spec that names none."""
 
 
 class GptOssStatus(ApiModel):
@@ -120,5 +120,7 @@ class GptOssStatus(ApiModel):
     """Label selector of the replicas' pods, for autoscalers that use /scale."""
     revision: str | None = None
     """Hash of the replicas' pod template that the spec asks for."""
+    image: str | None = None
+    """Image of the model server that is used: the spec's, else the resolved one."""
     resolved: ResolvedDefaults | None = None
-    """Defaults as they were chosen for this object."""
+    """Defaults as they were chosen for this object. A newer operator does not change them."""

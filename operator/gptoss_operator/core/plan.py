@@ -43,8 +43,9 @@ def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, n
         spec = parse_spec(body)
     except InvalidSpec as error:
         return _refuse(str(error), before, seen, now)
-    resolved = _resolve(spec, before, options)
-    template = pod_template(seen.owner.name, spec, resolved.image or "", options)
+    resolved = _resolve(before, options)
+    image = spec.image or resolved.image or options.server_image
+    template = pod_template(seen.owner.name, spec, image, options)
     revision = revision_of(template)
     desired = desired_replicas(spec)
     replicas = replicas_of(seen, now)
@@ -73,6 +74,7 @@ def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, n
         ready_gateways=_ready_gateways(seen, now),
         selector=",".join(f"{k}={v}" for k, v in selector(seen.owner.name, COMPONENT_REPLICA).items()),
         revision=revision,
+        image=image,
         resolved=resolved,
     )
     return Plan(
@@ -98,12 +100,12 @@ def _refuse(problem: str, before: GptOssStatus, seen: Observation, now: datetime
     return Plan(status=status if changed else None, notes=(note,) if changed else (), reason=problem)
 
 
-def _resolve(spec: GptOssSpec, before: GptOssStatus, options: RenderOptions) -> ResolvedDefaults:
-    """Return the images to use: the user's, else those chosen before, so an operator's upgrade restarts nothing."""
+def _resolve(before: GptOssStatus, options: RenderOptions) -> ResolvedDefaults:
+    """Return the defaults of this object: those chosen before, so that an upgrade of the operator restarts nothing."""
     chosen = before.resolved or ResolvedDefaults()
     return ResolvedDefaults(
-        image=spec.image or chosen.image or options.server_image,
-        gateway_image=spec.routing.gateway.image or chosen.gateway_image or options.gateway_image,
+        image=chosen.image or options.server_image,
+        gateway_image=chosen.gateway_image or options.gateway_image,
     )
 
 
@@ -113,11 +115,12 @@ def _shared_children(
     """Return everything but the replicas, in the order in which it is applied."""
     owner = seen.owner
     config = haproxy_config(owner, spec, desired, options.cluster_domain)
+    image = spec.routing.gateway.image or resolved.gateway_image or options.gateway_image
     return _by_key(
         replicas_service(owner),
         clients_service(owner, GATEWAY_PORT),
         gateway_config(owner, config),
-        gateway_deployment(owner, spec, resolved.gateway_image or "", config, options),
+        gateway_deployment(owner, spec, image, config, options),
         disruption_budget(owner, replica_disruption_budget(owner.name), COMPONENT_REPLICA),
         disruption_budget(owner, gateway(owner.name), COMPONENT_GATEWAY),
     )
