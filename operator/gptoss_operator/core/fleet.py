@@ -104,7 +104,7 @@ def decide_fleet(desired: int, replicas: Sequence[Replica], revision: str) -> tu
             (
                 *(_remove(replica, desired) for replica in existing if replica.slot in victims),
                 *_updates(kept, revision, all_there=missing == 0),
-                *(Step(slot=s, action=Action.CREATE, reason=f"{desired} replicas are asked for") for s in created),
+                *(Step(slot=s, action=Action.CREATE, reason=_asked(desired)) for s in created),
             ),
             key=lambda step: step.slot,
         )
@@ -139,7 +139,11 @@ def _update_action(replica: Replica, revision: str) -> Action:
 
 def _remove(replica: Replica, desired: int) -> Step:
     state = "ready" if replica.ready else f"not ready ({replica.judgement.message})"
-    return Step(slot=replica.slot, action=Action.REMOVE, reason=f"{desired} replicas are asked for, and it is {state}")
+    return Step(slot=replica.slot, action=Action.REMOVE, reason=f"{_asked(desired)}, and it is {state}")
+
+
+def _asked(desired: int) -> str:
+    return "1 replica is asked for" if desired == 1 else f"{desired} replicas are asked for"
 
 
 def _victim_order(replica: Replica, revision: str) -> tuple[bool, bool, int]:
