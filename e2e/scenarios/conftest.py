@@ -19,7 +19,8 @@ from e2e.watch import settled, until
 CLUSTER = "gptoss-e2e"
 NAMESPACE = "e2e"
 MODEL = "openai/gpt-oss-20b"
-URL = f"http://chat.{NAMESPACE}.svc.cluster.local:8000/v1"
+SERVICE = f"chat.{NAMESPACE}.svc.cluster.local"
+URL = f"http://{SERVICE}:8000/v1"
 START_SECONDS = 600
 LOAD = (Path(__file__).parent / "client_load.py").read_text()
 

@@ -8,7 +8,7 @@ from e2e.children import eventually
 from e2e.kubectl import Kubectl
 from e2e.processes import kill_in_pod
 from e2e.replicas import metric, state_of
-from e2e.scenarios.conftest import MODEL, START_SECONDS, URL, Load
+from e2e.scenarios.conftest import MODEL, SERVICE, START_SECONDS, URL, Load
 from e2e.stack import OPERATOR_NAMESPACE, RELEASE, Stack
 from e2e.watch import condition, settled, until
 from gptoss_runtime.contract import Phase
@@ -105,8 +105,20 @@ def test_drift_is_repaired_and_requests_are_answered_again(chat: Kubectl, load: 
     chat("patch", "configmap", "chat-gateway", "--type=merge", "-p", broken)
     eventually(lambda: len(uids(chat, GATEWAYS)) == 2, "the gateway's pods are back", seconds=60)
     until(chat, "chat", settled, timeout_seconds=90, show=False)
+    # The Service has a new address, and names are remembered for some seconds.
+    eventually(lambda: address_in_client(chat) == address_of_service(chat), "its name leads to the new Service")
     result = load("completions", URL, MODEL, 10, 60)
     assert result["errors"] == []
+
+
+def address_in_client(kubectl: Kubectl) -> str:
+    ask = f"import socket; print(socket.gethostbyname({SERVICE!r}))"
+    return kubectl("exec", "client", "--", "python3", "-c", ask).strip()
+
+
+def address_of_service(kubectl: Kubectl) -> str:
+    address: str = kubectl.json("get", "service", "chat")["spec"]["clusterIP"]
+    return address
 
 
 def test_scaling_down_cuts_no_stream(chat: Kubectl, load: Load) -> None:
