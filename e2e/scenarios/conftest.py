@@ -1,6 +1,5 @@
 """One cluster with the operator and a settled deployment `chat` for all scenarios, and a client in the cluster."""
 
-import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from openai import OpenAI
 from e2e import stack as stacks
 from e2e.cluster import lifecycle
 from e2e.kubectl import Kubectl
+from e2e.shown import shown
 from e2e.stack import Stack
 from e2e.watch import settled, until
 
@@ -118,12 +118,3 @@ def client_pod(image: str) -> dict[str, Any]:
             ],
         },
     }
-
-
-def shown(request: pytest.FixtureRequest) -> contextlib.AbstractContextManager[None]:
-    """Let progress through to the person who waits, though pytest captures what tests print."""
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    manager: contextlib.AbstractContextManager[None] = (
-        capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
-    )
-    return manager

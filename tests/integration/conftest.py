@@ -1,6 +1,5 @@
 """A real API server for the tests below: started once for each run of pytest, and gone at its end."""
 
-import contextlib
 import os
 import uuid
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from e2e.cluster.local.cluster import prepare
 from e2e.cluster.local.places import RUN_ROOT
 from e2e.cluster.provider import Cluster, Tier
 from e2e.kubectl import Kubectl
+from e2e.shown import shown
 
 
 PREFIX = "it-"
@@ -64,15 +64,6 @@ def namespace(api: Cluster) -> Iterator[str]:
     run([*api.kubectl(), "create", "namespace", name], timeout_seconds=30)
     yield name
     run([*api.kubectl(), "delete", "namespace", name, "--wait=false"], timeout_seconds=30)
-
-
-def shown(request: pytest.FixtureRequest) -> contextlib.AbstractContextManager[None]:
-    """Let progress through to the person who waits, though pytest captures what tests print."""
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    if capture is None:
-        return contextlib.nullcontext()
-    manager: contextlib.AbstractContextManager[None] = capture.global_and_fixture_disabled()
-    return manager
 
 
 def end_abandoned_clusters() -> None:

@@ -28,7 +28,6 @@ class Owner:
     namespace: str
     uid: str
     generation: int
-    created_at: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,12 +53,13 @@ def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, n
     wanted = {**_shared_children(spec, desired, resolved, seen, options), **_replica_sets(seen, steps, template)}
     applies = tuple(_applies(wanted, steps, seen))
     deletes = (*_replica_deletes(replicas, steps), *_leftovers(wanted, seen))
+    gateways = _gateway_view(spec, seen, now)
     findings = assess(
         owner=seen.owner,
         desired=desired,
         replicas=replicas,
         steps=steps,
-        gateway=_gateway_view(spec, seen, now),
+        gateway=gateways,
         problems=tuple(seen.problems.values()),
     )
     status = GptOssStatus(
@@ -71,7 +72,7 @@ def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, n
         updated_replicas=sum(r.exists and _is_current(r.slot, steps) for r in replicas),
         desired_replicas=desired,
         ready=f"{sum(r.ready for r in replicas)}/{desired}",
-        ready_gateways=_ready_gateways(seen, now),
+        ready_gateways=gateways.ready,
         selector=",".join(f"{k}={v}" for k, v in selector(seen.owner.name, COMPONENT_REPLICA).items()),
         revision=revision,
         image=image,
@@ -176,13 +177,9 @@ def _gateway_view(spec: GptOssSpec, seen: Observation, now: datetime) -> Gateway
     failing = [judgement for judgement in judged if judgement.state is PodState.FAILING]
     return GatewayView(
         desired=spec.routing.gateway.replicas,
-        ready=_ready_gateways(seen, now),
+        ready=sum(judgement.state is PodState.READY for judgement in judged),
         trouble=failing[0] if failing else None,
     )
-
-
-def _ready_gateways(seen: Observation, now: datetime) -> int:
-    return sum(judge(pod, seen.nodes, now).state is PodState.READY for pod in seen.gateway_pods)
 
 
 def _is_current(slot: int, steps: Sequence[Step]) -> bool:

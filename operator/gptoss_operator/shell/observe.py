@@ -23,7 +23,6 @@ def owner_of(body: Manifest) -> Owner:
         namespace=metadata["namespace"],
         uid=metadata["uid"],
         generation=metadata.get("generation", 0),
-        created_at=metadata.get("creationTimestamp", ""),
     )
 
 
