@@ -47,6 +47,26 @@ def settle(user: Kubectl) -> dict[str, Any]:
     return until(user, "chat", settled, timeout_seconds=SETTLE_SECONDS, show=False)
 
 
+@pytest.fixture(scope="session")
+def collected(installed: Cluster) -> None:
+    """Wait until the garbage collector knows our kind: it looks for new ones every 30 s."""
+    kubectl = Kubectl(installed, "default")
+    kubectl.apply({**deployment(), "metadata": {"name": "probe"}})
+    owner = kubectl.json("get", "gptoss", "probe")
+    reference = {key: owner[key] for key in ("apiVersion", "kind")} | {
+        key: owner["metadata"][key] for key in ("name", "uid")
+    }
+    kubectl.apply(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe", "ownerReferences": [reference]}}
+    )
+    kubectl("delete", "gptoss", "probe")
+    eventually(
+        lambda: not kubectl.items("configmaps", "--field-selector=metadata.name=probe"),
+        "the garbage collector knows GptOssDeployments",
+        seconds=90,
+    )
+
+
 INVALID: dict[str, tuple[dict[str, Any], str]] = {
     "unknown model": ({"model": {"name": "gpt-oss-21b"}}, "spec.model.name"),
     "no model": ({"model": {}}, "spec.model"),
@@ -86,7 +106,7 @@ def test_a_name_that_services_cannot_have_is_refused(user: Kubectl) -> None:
             user.apply({**deployment(), "metadata": {"name": name}})
 
 
-@pytest.mark.usefixtures("running")
+@pytest.mark.usefixtures("collected", "running")
 def test_an_object_becomes_a_fleet_that_can_be_scaled_and_leaves_nothing(user: Kubectl) -> None:
     user.apply(deployment(replicas=2))
     obj = settle(user)
