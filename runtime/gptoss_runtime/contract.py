@@ -167,7 +167,7 @@ class ServerOrders:
     @classmethod
     def decode(cls, text: str) -> Self:
         """Return the orders in `text`. Raises ContractError."""
-        document = _load(text, what="server orders")
+        document = load_document(text, what="server orders")
         known = {f.name: document[f.name] for f in fields(cls) if f.name in document}
         for name in ("served_names", "extra_args"):
             if isinstance(known.get(name), list):
@@ -211,7 +211,7 @@ class ReplicaState:
     @classmethod
     def decode(cls, text: str) -> Self:
         """Return the state in `text`. Raises ContractError."""
-        document = _load(text, what="replica state")
+        document = load_document(text, what="replica state")
         try:
             known = {f.name: document[f.name] for f in fields(cls) if f.name in document}
             verdict = document["verdict"]
@@ -222,7 +222,8 @@ class ReplicaState:
             raise ContractError(f"replica state: {error!r}") from error
 
 
-def _load(text: str, *, what: str) -> dict[str, Any]:
+def load_document(text: str, *, what: str) -> dict[str, Any]:
+    """Return the JSON object in `text`, if it is of the version that this side speaks. Raises ContractError."""
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:

@@ -4,13 +4,14 @@ Static rules are CEL in the schema (`rules`), so the API server refuses a bad ob
 A field that does nothing yet is not here.
 """
 
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from gptoss_operator.api.base import ApiModel, Argument, DnsName, LabelValue, Quantity
 from gptoss_operator.api.model import HuggingFaceSource, ModelSource, ModelSpec, SecretKeyRef
+from gptoss_operator.api.routing import RoutingSpec
 from gptoss_operator.api.rules import Rule, owned_flag_pattern
 
 
@@ -21,12 +22,6 @@ class TensorParallel(IntEnum):
     TWO = 2
     FOUR = 4
     EIGHT = 8
-
-
-class RoutingStrategy(StrEnum):
-    """How the gateway chooses a replica."""
-
-    ROUND_ROBIN = "RoundRobin"
 
 
 class Toleration(ApiModel):
@@ -84,37 +79,6 @@ class ScalingSpec(ApiModel):
 
     min_replicas: int = Field(default=1, ge=1, le=1000)
     """Replicas that always exist."""
-
-
-class QueueSpec(ApiModel):
-    """What happens when every replica is busy."""
-
-    max_requests: int = Field(default=1000, ge=1, le=100000)
-    """Requests that each gateway pod keeps waiting. Beyond it, clients get 429 with Retry-After."""
-    max_wait_seconds: int = Field(default=60, ge=1, le=3600)
-    """How long a request may wait for a replica. Beyond it, clients get 503 with Retry-After."""
-
-
-class GatewaySpec(ApiModel):
-    """The gateway pods."""
-
-    replicas: int = Field(default=2, ge=1, le=20)
-    """Gateway pods. Two or more keep answering while one is replaced."""
-    image: str | None = Field(default=None, min_length=1, max_length=500)
-    """HAProxy image, 3.0 or newer. Default: the operator's, kept in status once it was chosen."""
-
-
-class RoutingSpec(ApiModel):
-    """How requests reach the replicas."""
-
-    strategy: RoutingStrategy = RoutingStrategy.ROUND_ROBIN
-    """How the gateway chooses a replica. RoundRobin: in turn, and never one that is full."""
-    queue: QueueSpec = QueueSpec()
-    """What happens when every replica is busy."""
-    request_timeout_seconds: int = Field(default=1800, ge=1, le=86400)
-    """Longest silence of a replica: to its first token, and between two tokens."""
-    gateway: GatewaySpec = GatewaySpec()
-    """The gateway pods."""
 
 
 class EnvVar(ApiModel):

@@ -3,7 +3,8 @@
 import json
 
 from gptoss_operator.api.names import replica_service
-from gptoss_operator.api.spec import GptOssSpec, RoutingStrategy
+from gptoss_operator.api.routing import RoutingStrategy
+from gptoss_operator.api.spec import GptOssSpec
 from gptoss_operator.core.observation import Owner
 from gptoss_runtime.contract import AGENT_PORT, HEALTH_PORT
 
