@@ -25,6 +25,9 @@ LABEL_DEPLOYMENT: Final = f"{GROUP}/deployment"
 LABEL_SLOT: Final = f"{GROUP}/slot"
 LABEL_REVISION: Final = f"{GROUP}/revision"
 ANNOTATION_CONFIG: Final = f"{GROUP}/config"
+"""On a gateway pod: digest of its configuration."""
+ANNOTATION_KEYS: Final = f"{GROUP}/keys"
+"""On a gateway pod: version of the Secret with API keys. Its change makes the kubelet look at the Secret at once."""
 
 COMPONENT_REPLICA: Final = "replica"
 COMPONENT_GATEWAY: Final = "gateway"
@@ -32,6 +35,8 @@ APP: Final = "gpt-oss"
 
 REPLICA_CONTAINER: Final = "server"
 GATEWAY_CONTAINER: Final = "haproxy"
+ACTIVATOR_CONTAINER: Final = "activator"
+LONG_PROMPTS_CONTAINER: Final = "long-prompts"
 
 
 def replica(deployment: str, slot: int) -> str:
@@ -52,6 +57,16 @@ def replica_disruption_budget(deployment: str) -> str:
 def gateway(deployment: str) -> str:
     """Return the name of the gateway's Deployment, ConfigMap and PodDisruptionBudget."""
     return f"{deployment}-gateway"
+
+
+def gateways_service(deployment: str) -> str:
+    """Return the name of the headless Service in which the gateways find each other."""
+    return f"{deployment}-gateways"
+
+
+def inference_pool(deployment: str) -> str:
+    """Return the name of the InferencePool of the replicas."""
+    return f"{deployment}-replicas"
 
 
 def client_service(deployment: str) -> str:

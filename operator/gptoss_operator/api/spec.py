@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from gptoss_operator.api.adapters import adapter_names
 from gptoss_operator.api.base import ApiModel, Argument, DnsName, LabelValue, Quantity
 from gptoss_operator.api.model import HuggingFaceSource, ModelSource, ModelSpec, SecretKeyRef
 from gptoss_operator.api.routing import RoutingSpec
@@ -172,6 +173,11 @@ def served_name(spec: GptOssSpec, deployment: str) -> str:
     if spec.model.served_name:
         return spec.model.served_name
     return f"openai/{spec.model.name}" if spec.model.name else deployment
+
+
+def model_names(spec: GptOssSpec, deployment: str) -> tuple[str, ...]:
+    """Return every name that clients may send as `model`: the served one first, then the LoRA adapters."""
+    return tuple(dict.fromkeys((served_name(spec, deployment), *adapter_names(spec.engine.extra_args))))
 
 
 def model_source(spec: GptOssSpec) -> ModelSource:

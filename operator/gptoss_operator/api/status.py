@@ -59,6 +59,8 @@ class Reason(StrEnum):
     CRASH_LOOP = "CrashLoop"
     POD_NOT_CREATED = "PodNotCreated"
     GATEWAY_FAILED = "GatewayFailed"
+    SECRET_NOT_FOUND = "SecretNotFound"
+    KIND_NOT_INSTALLED = "KindNotInstalled"
 
     REPLICA_CREATED = "ReplicaCreated"
     REPLICA_REMOVED = "ReplicaRemoved"
@@ -89,6 +91,8 @@ class ResolvedDefaults(ApiModel):
     """Image of the model server, for a spec that names none."""
     gateway_image: str | None = None
     """Image of the gateway, for a spec that names none."""
+    activator_image: str | None = None
+    """Image of the gateway's sidecar, for a spec that names none."""
 
 
 class GptOssStatus(ApiModel):
