@@ -11,7 +11,9 @@ class RenderOptions:
     """Image of the model server for objects that name none."""
     gateway_image: str
     """Image of the gateway for objects that name none."""
+    activator_image: str
+    """Image of the gateway's sidecar for objects that name none."""
     image_pull_policy: str = "IfNotPresent"
-    """Pull policy of both."""
+    """Pull policy of all."""
     cluster_domain: str = "cluster.local"
     """DNS domain of the cluster."""

@@ -1,15 +1,18 @@
-"""The two Services: one in which gateways find replicas, one that clients use."""
+"""The Services: one in which gateways find replicas, one in which they find each other, one that clients use."""
 
 from gptoss_operator.api.names import (
     COMPONENT_GATEWAY,
     COMPONENT_REPLICA,
     client_service,
+    gateways_service,
     replica_service,
     selector,
 )
+from gptoss_operator.api.routing import RoutingSpec
 from gptoss_operator.core.observation import Manifest, Owner
 from gptoss_operator.core.render.common import metadata
 from gptoss_runtime.contract import OPENAI_PORT
+from gptoss_runtime.gateway_contract import ACTIVATOR_PORT, GATEWAY_PORT, USAGE_PORT
 
 
 CLIENT_PORT = 8000
@@ -35,8 +38,30 @@ def replicas_service(owner: Owner) -> Manifest:
     }
 
 
-def clients_service(owner: Owner, gateway_port: int) -> Manifest:
+def peers_service(owner: Owner) -> Manifest:
+    """Return the headless Service that gateways resolve to tell each other what their tenants use.
+
+    It publishes pods that are not ready: one that leaves still counts, as long as it has requests.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(owner, gateways_service(owner.name), COMPONENT_GATEWAY),
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": selector(owner.name, COMPONENT_GATEWAY),
+            "ports": [
+                {"name": "activator", "port": ACTIVATOR_PORT, "protocol": "TCP", "targetPort": ACTIVATOR_PORT},
+                {"name": "usage", "port": USAGE_PORT, "protocol": "UDP", "targetPort": USAGE_PORT},
+            ],
+        },
+    }
+
+
+def clients_service(owner: Owner, routing: RoutingSpec) -> Manifest:
     """Return the Service that clients use."""
+    port = {"name": _scheme(routing), "port": CLIENT_PORT, "protocol": "TCP", "targetPort": GATEWAY_PORT}
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -44,11 +69,16 @@ def clients_service(owner: Owner, gateway_port: int) -> Manifest:
         "spec": {
             "type": "ClusterIP",
             "selector": selector(owner.name, COMPONENT_GATEWAY),
-            "ports": [{"name": "http", "port": CLIENT_PORT, "protocol": "TCP", "targetPort": gateway_port}],
+            "ports": [port],
         },
     }
 
 
-def client_url(owner: Owner, cluster_domain: str) -> str:
+def client_url(owner: Owner, routing: RoutingSpec, cluster_domain: str) -> str:
     """Return the base URL for OpenAI clients inside the cluster."""
-    return f"http://{client_service(owner.name)}.{owner.namespace}.svc.{cluster_domain}:{CLIENT_PORT}/v1"
+    host = f"{client_service(owner.name)}.{owner.namespace}.svc.{cluster_domain}"
+    return f"{_scheme(routing)}://{host}:{CLIENT_PORT}/v1"
+
+
+def _scheme(routing: RoutingSpec) -> str:
+    return "https" if routing.tls else "http"

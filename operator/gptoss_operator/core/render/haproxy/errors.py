@@ -1,0 +1,73 @@
+"""What HAProxy answers by itself, in the shape that OpenAI's clients expect."""
+
+import json
+
+
+CODE_HEADER = "x-gptoss-code"
+"""Carries the error's `code`, so that the log has it too."""
+RETRY_AFTER_SECONDS = {429: 1, 503: 5}
+
+BY_STATUS = {
+    400: ("invalid_request_error", "bad_request", "the request is not valid HTTP"),
+    408: ("invalid_request_error", "request_timeout", "the request took too long to arrive"),
+    500: ("server_error", "internal_error", "the gateway failed"),
+    502: ("server_error", "bad_gateway", "the replica broke off before it answered"),
+    504: ("server_error", "gateway_timeout", "the replica did not answer in time"),
+}
+"""Type, code and message of what HAProxy says where no rule of ours did."""
+
+QUEUE_TIMEOUT = "sQ"
+"""HAProxy's termination state of a request that waited too long for a place."""
+
+
+def error_json(kind: str, code: str, message: str, param: str | None = None) -> str:
+    """Return an error as OpenAI's clients expect it."""
+    error = {"message": message, "type": kind, "param": param, "code": code}
+    return json.dumps({"error": error}, separators=(",", ":"))
+
+
+def own_errors() -> str:
+    """Return the `http-error` lines of a `defaults` section."""
+    lines = [
+        f"  http-error status {status} content-type application/json hdr {CODE_HEADER} {code} "
+        f"string '{error_json(kind, code, message)}'"
+        for status, (kind, code, message) in BY_STATUS.items()
+    ]
+    return "\n".join([*lines, _unavailable()])
+
+
+def queue_timeout_is_429() -> str:
+    """Return the rule that tells a busy fleet from one that is gone: HAProxy says 503 to both."""
+    return f"http-after-response set-status 429 if {{ status 503 }} {{ txn.sess_term_state -m str {QUEUE_TIMEOUT} }}"
+
+
+def refuse(
+    status: int,
+    code: str,
+    message: str,
+    *,
+    when: str,
+    param: str | None = None,
+    retry_after: str | None = None,
+) -> str:
+    """Return the rule that answers with an error if `when` holds."""
+    kind = {401: "authentication_error", 429: "rate_limit_error"}.get(status, "invalid_request_error")
+    seconds = retry_after or RETRY_AFTER_SECONDS.get(status)
+    header = f" hdr Retry-After {seconds}" if seconds else ""
+    return (
+        f"http-request return status {status} content-type application/json hdr {CODE_HEADER} {code}{header} "
+        f"string '{error_json(kind, code, message, param)}' {when}"
+    )
+
+
+def _unavailable() -> str:
+    """Return the text of 503. The termination state says whether the queue was too long or nobody was there."""
+    busy, gone = "queue_timeout", "no_replica"
+    code = f"%[txn.sess_term_state,regsub(^{QUEUE_TIMEOUT}$,{busy}),regsub(^..$,{gone})]"
+    message = "no replica could take the request in time; try again"
+    kind = "server_error"
+    body = error_json(kind, "CODE", message).replace("CODE", code)
+    return (
+        f"  http-error status 503 content-type application/json hdr {CODE_HEADER} {code} "
+        f"hdr Retry-After {RETRY_AFTER_SECONDS[503]} lf-string '{body}'"
+    )

@@ -1,0 +1,74 @@
+"""The configuration of the second HAProxy: bodies that do not fit the first one's buffers.
+
+HAProxy sends a request again only if it fits one buffer, and pays for the size of the buffer with each request. So long
+prompts, which are rarer and dearer anyway, go through a process of their own with large buffers. It looks at their
+bodies, and sends them back to the first for a replica: as often as it takes until one answers.
+"""
+
+from collections.abc import Sequence
+
+from gptoss_operator.api.routing import RoutingSpec
+from gptoss_operator.core.render.haproxy.body import affinity_rules, body_rules
+from gptoss_operator.core.render.haproxy.errors import own_errors, refuse
+from gptoss_operator.core.render.haproxy.lanes import detours, mark_body
+from gptoss_operator.core.render.haproxy.places import Places
+from gptoss_runtime.gateway_contract import Socket
+
+
+HEADROOM_BYTES = 65536
+"""Beside the body: headers, and HAProxy's own book-keeping."""
+
+
+def long_config(
+    spec: RoutingSpec, *, title: str, models: Sequence[str], drain_seconds: int, retries: int, places: Places
+) -> str:
+    """Return the whole file."""
+    limit = spec.limits.max_body_bytes
+    detour = detours(spec)
+    rules = [
+        *body_rules(spec, models, "TRUE"),
+        *affinity_rules(spec, "TRUE"),
+        *mark_body(spec),
+        *([f"use_backend detour if {detour}"] if detour else []),
+    ]
+    return f"""\
+# Written by the gpt-oss operator for {title}. Changes here are overwritten.
+global
+  log stdout format raw local0 notice
+  nbthread 1
+  tune.bufsize {limit + HEADROOM_BYTES}
+  hard-stop-after {drain_seconds}s
+
+defaults
+  mode http
+  timeout connect 1s
+  timeout client {spec.request_timeout_seconds}s
+  timeout server {spec.request_timeout_seconds}s
+  timeout http-request 30s
+  timeout http-keep-alive 60s
+  retries {retries}
+  option redispatch 1
+  option http-no-delay
+  option abortonclose
+{own_errors()}
+
+frontend long_prompts
+  bind {places.socket(Socket.LONG)} mode 600
+  option http-buffer-request
+  acl is_post method POST
+  {refuse(413, "request_too_large", f"the body may have {limit} bytes", when=f"if {{ req.body_len gt {limit} }}")}
+  {_lines(rules)}
+  default_backend inner
+
+backend inner
+  retry-on conn-failure empty-response 502 503
+  server inner {places.socket(Socket.INNER)}
+{_detour(places) if detour else ""}"""
+
+
+def _detour(places: Places) -> str:
+    return f"\nbackend detour\n  retry-on conn-failure\n  server activator {places.socket(Socket.DETOUR)}\n"
+
+
+def _lines(rules: Sequence[str]) -> str:
+    return "\n  ".join(rules)

@@ -1,0 +1,220 @@
+"""The configuration of the HAProxy that faces clients."""
+
+from collections.abc import Iterable, Sequence
+
+from gptoss_operator.api.routing import RoutingSpec
+from gptoss_operator.core.render.haproxy.access import access_rules, tenant_table
+from gptoss_operator.core.render.haproxy.body import affinity_rules, body_rules
+from gptoss_operator.core.render.haproxy.errors import CODE_HEADER, own_errors, queue_timeout_is_429, refuse
+from gptoss_operator.core.render.haproxy.lanes import STREAM_HEADER, balance, detours, round_trip, servers
+from gptoss_operator.core.render.haproxy.log import TRACE_LENGTH, log_format
+from gptoss_operator.core.render.haproxy.places import Places
+from gptoss_operator.core.render.haproxy.script import SCRIPT_FILE
+from gptoss_runtime.gateway_contract import Header, Socket
+
+
+BUFFER_BYTES = 16384
+"""HAProxy keeps a request that fits, to send it to another replica, and copies the whole buffer for it each time:
+with 64 KiB a quarter of all requests is lost to that."""
+LONG_BODY_BYTES = 11000
+"""Bodies beyond it take the second HAProxy: the rest of the buffer is for headers and HAProxy's own book-keeping."""
+MAX_CONNECTIONS = 8000
+LONG_CONNECTIONS = 256
+RETRIES = 4
+
+READ_PATHS = ("/v1/models",)
+"""Paths that clients may GET."""
+POST_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
+"""Paths that clients may POST to. Everything else of vLLM, such as /tokenize or /pause, stays inside."""
+
+
+def main_config(
+    spec: RoutingSpec,
+    *,
+    title: str,
+    models: Sequence[str],
+    records: str,
+    desired_replicas: int,
+    max_num_seqs: int,
+    drain_seconds: int,
+    places: Places,
+) -> str:
+    """Return the whole file. `records` is the DNS name of the replicas' SRV records."""
+    return "\n".join(
+        (
+            f"# Written by the gpt-oss operator for {title}. Changes here are overwritten.",
+            _global(spec, drain_seconds, places),
+            _defaults(spec),
+            _resolvers() if not places.replicas else "",
+            _door(spec, models, places),
+            tenant_table() if spec.api_keys else "",
+            _inner(places),
+            _section("backend replicas", _replicas(spec, records, desired_replicas, max_num_seqs, places)),
+            _section(
+                "backend long_prompts",
+                (
+                    *round_trip(spec),
+                    "retry-on conn-failure",
+                    f"server long {places.socket(Socket.LONG)} maxconn {LONG_CONNECTIONS}",
+                ),
+            ),
+            _section(
+                "backend detour",
+                (*round_trip(spec), "retry-on conn-failure", f"server activator {places.socket(Socket.DETOUR)}"),
+            )
+            if detours(spec)
+            else "",
+            _health(places),
+        )
+    )
+
+
+def _global(spec: RoutingSpec, drain_seconds: int, places: Places) -> str:
+    lines = [
+        f"log {places.run}/{Socket.LOG} format raw local0 info",
+        # News of servers also in the container's own log; requests are the activator's to write.
+        "log stdout format raw local1 notice",
+        f"stats socket {places.run}/{Socket.RUNTIME} mode 600 level admin",
+        f"maxconn {MAX_CONNECTIONS}",
+        f"nbthread {spec.gateway.threads}",
+        f"tune.bufsize {BUFFER_BYTES}",
+        f"lua-load-per-thread {places.config}/{SCRIPT_FILE}",
+        f"hard-stop-after {drain_seconds}s",
+    ]
+    if spec.tls:
+        lines.append("ssl-load-extra-del-ext")
+    return _section("global", lines)
+
+
+def _defaults(spec: RoutingSpec) -> str:
+    timeout = spec.request_timeout_seconds
+    lines = (
+        "mode http",
+        "log global",
+        "timeout connect 1s",
+        f"timeout client {timeout}s",
+        f"timeout server {timeout}s",
+        f"timeout queue {spec.queue.max_wait_seconds}s",
+        # A replica that is busy computing may be late with an answer; one that is gone refuses the connection at once.
+        "timeout check 2s",
+        "timeout http-request 30s",
+        "timeout http-keep-alive 60s",
+        # When all replicas die at once, a request may meet each of them before the activator holds it. Not more: one
+        # that kills engines would be carried from replica to replica.
+        f"retries {RETRIES}",
+        "option redispatch 1",
+        "option http-no-delay",
+        "option abortonclose",
+        own_errors().strip(),
+    )
+    return _section("defaults", lines)
+
+
+def _resolvers() -> str:
+    return _section(
+        "resolvers dns",
+        (
+            "parse-resolv-conf",
+            "accepted_payload_size 8192",
+            "timeout resolve 1s",
+            "timeout retry 1s",
+            "hold valid 1s",
+            "hold obsolete 0s",
+        ),
+    )
+
+
+def _door(spec: RoutingSpec, models: Sequence[str], places: Places) -> str:
+    tls = f" ssl crt {places.tls}/tls.crt alpn h2,http/1.1" if spec.tls else ""
+    detour = detours(spec)
+    short = "is_post !long_body"
+    limit = spec.limits.max_body_bytes
+    lines = [
+        f"bind {places.bind}{tls}",
+        "option http-buffer-request",
+        "unique-id-format %[uuid()]",
+        f"log-format '{log_format()}'",
+        f"capture request header traceparent len {TRACE_LENGTH}",
+        f"acl may_get path {' '.join(READ_PATHS)}",
+        f"acl may_post path {' '.join(POST_PATHS)}",
+        "acl is_post method POST",
+        f"acl long_body req.hdr_val(content-length) gt {LONG_BODY_BYTES}",
+        f"acl long_body req.body_len gt {LONG_BODY_BYTES}",
+        refuse(404, "unknown_url", "this path is not served", when="unless may_get or may_post"),
+        refuse(405, "method_not_allowed", "use GET here", when="if may_get !METH_GET"),
+        refuse(405, "method_not_allowed", "use POST here", when="if may_post !is_post"),
+        *access_rules(spec.api_keys, places),
+        f"http-request set-header {Header.REQUEST_ID} %[unique-id]",
+        refuse(
+            413,
+            "request_too_large",
+            f"the body may have {limit} bytes",
+            when=f"if {{ req.hdr_val(content-length) gt {limit} }}",
+        ),
+        *body_rules(spec, models, short),
+        *affinity_rules(spec, short),
+        refuse(
+            429,
+            "queue_full",
+            "every replica is busy; try again",
+            when=f"if {{ queue(replicas) ge {spec.queue.max_requests} }}",
+        ),
+        *(["http-request set-var(txn.detour) bool(1) if !long_body " + detour] if detour else []),
+        # The last rule: the filter is made right after it.
+        "http-request lua.expect_stream if { var(txn.stream) -m found } !{ var(txn.detour) -m found }",
+        f"http-after-response set-var(txn.code) res.hdr({CODE_HEADER}) if {{ status ge 400 }}",
+        queue_timeout_is_429(),
+        f"http-after-response set-header {Header.REQUEST_ID} %[unique-id]",
+        "http-after-response set-header connection close if { var(proc.leaving) -m bool }",
+        "use_backend long_prompts if is_post long_body",
+        *(["use_backend detour if { var(txn.detour) -m found }"] if detour else []),
+        "default_backend replicas",
+    ]
+    return _section("frontend openai", lines)
+
+
+def _inner(places: Places) -> str:
+    """Return the frontend of requests that passed the door already. They are logged there."""
+    lines = (
+        f"bind {places.socket(Socket.INNER)} mode 600",
+        "http-request set-log-level silent",
+        # Who sent it here has the whole body, and sends it again.
+        "http-request disable-l7-retry",
+        f"http-request set-priority-class req.hdr_val({Header.PRIORITY})",
+        f"http-request set-var(txn.affinity) req.hdr_val({Header.AFFINITY})",
+        queue_timeout_is_429(),
+        f"http-response set-header {Header.REPLICA} %si",
+        f"http-response set-header {Header.QUEUE_MS} %Tw",
+        f"http-request lua.expect_stream if {{ req.hdr({STREAM_HEADER}) -m found }}",
+        "default_backend replicas",
+    )
+    return _section("frontend inner", lines)
+
+
+def _replicas(
+    spec: RoutingSpec, records: str, desired_replicas: int, max_num_seqs: int, places: Places
+) -> Iterable[str]:
+    return (
+        *balance(spec),
+        "filter lua.stream_end",
+        "http-reuse always",
+        "retry-on conn-failure empty-response 503",
+        "option httpchk GET /readyz",
+        "http-check expect status 200",
+        *servers(records, desired_replicas, max_num_seqs, places),
+    )
+
+
+def _health(places: Places) -> str:
+    lines = (
+        f"bind {places.health_bind}",
+        "no log",
+        "monitor-uri /healthz",
+        "http-request use-service prometheus-exporter if { path /metrics }",
+        "http-request return status 404",
+    )
+    return _section("frontend health", lines)
+
+
+def _section(title: str, lines: Iterable[str]) -> str:
+    return "\n".join((title, *(f"  {line}" for line in lines), ""))
