@@ -6,7 +6,8 @@ What it does is scripted by environment variables:
   FAKE_IGNORE_TERM "1": SIGTERM changes nothing
 Scripted while it runs, over HTTP: POST /fake/health?status=, POST /fake/hang-health, POST /fake/die (exit status 0, as
 vLLM does when its engine dies), POST /fake/finish (streams end), GET /fake/arguments.
-A stream (POST /v1/completions) goes on until /fake/finish.
+A stream (POST /v1/completions) goes on until /fake/finish, and took 7 and 2 tokens. It goes through our middleware,
+which is loaded here as vLLM loads it.
 """
 
 import asyncio
@@ -15,8 +16,12 @@ import signal
 import subprocess
 import sys
 from argparse import ArgumentParser
+from types import SimpleNamespace
 
 from aiohttp import web
+
+from gptoss_runtime.server.asgi import BODY, START, Message, Receive, Scope, Send
+from gptoss_runtime.server.middleware import Middleware
 
 
 ENGINE_FAILURE = """\
@@ -38,6 +43,7 @@ class Fake:
         self.health_hangs = False
         self.finish = asyncio.Event()
         self.in_flight = 0
+        self.middleware = Middleware(self.app)
 
     async def health(self, _: web.Request) -> web.Response:
         if self.health_hangs:
@@ -53,16 +59,36 @@ class Fake:
     async def arguments(self, _: web.Request) -> web.Response:
         return web.json_response({"arguments": sys.argv[1:], "environment": dict(os.environ)})
 
-    async def stream(self, request: web.Request) -> web.StreamResponse:
+    async def app(self, scope: Scope, _: Receive, send: Send) -> None:
         self.in_flight += 1
         try:
-            response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-            await response.prepare(request)
-            await response.write(b"data: first\n\n")
+            await send({"type": START, "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+            await send({"type": BODY, "body": b"data: first\n\n", "more_body": True})
             await self.finish.wait()
-            await response.write(b"data: [DONE]\n\n")
+            usage = SimpleNamespace(prompt_tokens=7, completion_tokens=2)
+            scope["state"]["request_metadata"] = SimpleNamespace(final_usage_info=usage)
+            await send({"type": BODY, "body": b"data: [DONE]\n\n", "more_body": False})
         finally:
             self.in_flight -= 1
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Let the middleware answer, as uvicorn would."""
+        response = web.StreamResponse()
+
+        async def receive() -> Message:
+            raise AssertionError("nobody here reads the request's body")
+
+        async def send(message: Message) -> None:
+            if message["type"] == START:
+                response.set_status(message["status"])
+                response.headers.update({name.decode(): value.decode() for name, value in message["headers"]})
+                await response.prepare(request)
+            else:
+                await response.write(message["body"])
+
+        headers = [(name.lower(), value) for name, value in request.raw_headers]
+        scope = {"type": "http", "path": request.path, "headers": headers, "client": (request.remote, 1)}
+        await self.middleware(scope, receive, send)
         return response
 
     async def order(self, request: web.Request) -> web.Response:
@@ -108,7 +134,8 @@ async def serve(port: int) -> None:
             web.get("/load", fake.load),
             web.get("/metrics", fake.metrics),
             web.get("/fake/arguments", fake.arguments),
-            web.post("/v1/completions", fake.stream),
+            web.post("/v1/completions", fake.serve),
+            web.get("/gptoss/{name}", fake.serve),
             web.post("/fake/{order}", fake.order),
         ]
     )

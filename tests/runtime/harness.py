@@ -69,8 +69,9 @@ class Server:
     async def state(self) -> ReplicaState:
         return ReplicaState.decode((await self.get("/state"))[1])
 
-    async def agent(self) -> str:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.agent_port)
+    async def agent(self, gateway: str = "127.0.0.1") -> str:
+        """Return what a gateway with that address of its own hears."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.agent_port, local_addr=(gateway, 0))
         line = await reader.read()
         writer.close()
         return line.decode()
@@ -80,9 +81,18 @@ class Server:
         async with self.session.post(f"http://127.0.0.1:{self.openai_port}/fake/{order}") as response:
             return await response.text()
 
-    async def start_stream(self) -> aiohttp.ClientResponse:
+    async def grants(self, gateway: str, requests: int) -> None:
+        """Wait until the gateway with that address may have this many requests."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await self.agent(gateway) != f"up ready 100% maxconn:{requests}\n":  # noqa: ASYNC110 - as HAProxy asks
+                await asyncio.sleep(0.05)
+
+    async def start_stream(
+        self, session: aiohttp.ClientSession | None = None, **headers: str
+    ) -> aiohttp.ClientResponse:
         """Return an answer whose first event has come and which goes on until the fake is told to finish."""
-        response = await self.session.post(f"http://127.0.0.1:{self.openai_port}/v1/completions")
+        url = f"http://127.0.0.1:{self.openai_port}/v1/completions"
+        response = await (session or self.session).post(url, headers=headers)
         assert await response.content.readline() == b"data: first\n"
         return response
 
@@ -133,6 +143,7 @@ async def running(orders: ServerOrders | str, scratch: Path, **environment: str)
             "GPTOSS_HEALTH_PORT": str(health_port),
             "GPTOSS_AGENT_PORT": str(agent_port),
             "GPTOSS_TERMINATION_LOG": str(termination_log),
+            "GPTOSS_WARM_UP_SECONDS": "0",
             **environment,
         },
         stderr=asyncio.subprocess.PIPE,

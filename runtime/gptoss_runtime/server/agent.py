@@ -7,14 +7,22 @@ import asyncio
 from contextlib import suppress
 
 from gptoss_runtime.server.board import Board
+from gptoss_runtime.server.gateways import Gateways
+from gptoss_runtime.server.sharing import warm_capacity
 from gptoss_runtime.server.verdict import agent_line
 
 
-async def serve_agent(board: Board, port: int) -> asyncio.Server:
+async def serve_agent(board: Board, gateways: Gateways, port: int, *, warm_up_seconds: float) -> asyncio.Server:
     """Return the server of the agent port, which already answers. Raises OSError when the port is taken."""
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(agent_line(board.judgement.verdict, board.max_num_seqs).encode())
+        # None when HAProxy hung up before we came to it; then nobody reads the line either.
+        address = (writer.get_extra_info("peername") or ("",))[0]
+        if address:
+            gateways.note_check(address)
+        ready_seconds = board.uptime_seconds - (board.load_seconds or 0.0)
+        capacity = warm_capacity(board.max_num_seqs, ready_seconds=ready_seconds, warm_up_seconds=warm_up_seconds)
+        writer.write(agent_line(board.judgement.verdict, gateways.grant(address, capacity)).encode())
         writer.close()
         # HAProxy may hang up first.
         with suppress(ConnectionError):

@@ -7,10 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gptoss_runtime.contract import OPENAI_PORT, ServerOrders
+from gptoss_runtime.server.books import IN_FLIGHT_PATH, TOKENS_PATH
 from gptoss_runtime.server.owned import refusals_of
 
 
-MIDDLEWARE = "gptoss_runtime.server.middleware.WithholdHead"
+MIDDLEWARE = "gptoss_runtime.server.middleware.Middleware"
+QUIET_PATHS = f"/health,/metrics,/load,/ping,{IN_FLIGHT_PATH},{TOKENS_PATH}"
+"""What is asked all the time, and not logged."""
 TENSOR_PARALLEL_SIZES = (1, 2, 4, 8)
 """gpt-oss has 8 key-value heads, which vLLM shares out and does not replicate."""
 SHUTDOWN_BACKSTOP_SECONDS = 10
@@ -165,7 +168,7 @@ def _arguments(orders: ServerOrders, facts: PodFacts) -> tuple[str, ...]:
         *("--shutdown-timeout", str(SHUTDOWN_BACKSTOP_SECONDS)),
         *("--middleware", MIDDLEWARE),
         "--enable-server-load-tracking",
-        *("--disable-access-log-for-endpoints", "/health,/metrics,/load,/ping"),
+        *("--disable-access-log-for-endpoints", QUIET_PATHS),
         "--fail-on-environ-validation",
         "--enable-auto-tool-choice",
         *("--tool-call-parser", "openai"),

@@ -1,34 +1,32 @@
 """The health port: probes for kubelet and HAProxy, the state document for the operator, metrics for Prometheus."""
 
-from collections.abc import Awaitable, Callable, Iterator
+import asyncio
+from collections.abc import Iterator
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gptoss_runtime.contract import Phase
 from gptoss_runtime.server.board import Board
+from gptoss_runtime.server.engine import Engine, TokenTotals
 
 
 EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """What vLLM writes when nothing else is asked for, and what our own part is written in."""
 
-ReadMetrics = Callable[[], Awaitable[str | None]]
 
-
-async def serve_health(board: Board, read_vllm_metrics: ReadMetrics, port: int) -> web.AppRunner:
+async def serve_health(board: Board, engine: Engine, port: int) -> web.AppRunner:
     """Return the runner of the health port, which already answers. Raises OSError when the port is taken."""
-    runner = web.AppRunner(make_app(board, read_vllm_metrics), access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(make_app(board, engine), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, port=port).start()
     return runner
 
 
-def make_app(board: Board, read_vllm_metrics: ReadMetrics) -> web.Application:
+def make_app(board: Board, engine: Engine) -> web.Application:
     """Return the application of the health port."""
-    registry = CollectorRegistry()
-    registry.register(_OwnMetrics(board))
 
     async def startup(_: web.Request) -> web.Response:
         return _probe(board.load_seconds is not None, board)
@@ -44,8 +42,10 @@ def make_app(board: Board, read_vllm_metrics: ReadMetrics) -> web.Application:
 
     async def metrics(_: web.Request) -> web.Response:
         # vLLM's part is passed on as it is: its names are documented, and dashboards for it exist.
-        own = generate_latest(registry).decode()
-        text = (await read_vllm_metrics() or "") + own
+        vllms, tokens = await asyncio.gather(engine.read_metrics(), engine.ask_tokens())
+        registry = CollectorRegistry()
+        registry.register(_OwnMetrics(board, tokens))
+        text = (vllms or "") + generate_latest(registry).decode()
         return web.Response(text=text, headers={"content-type": EXPOSITION_TYPE})
 
     app = web.Application()
@@ -66,10 +66,11 @@ def _probe(good: bool, board: Board) -> web.Response:  # noqa: FBT001 - the answ
 
 
 class _OwnMetrics(Collector):
-    """The supervisor's own metrics, computed from the board when they are asked for."""
+    """Our own metrics, computed from the board and the middleware's counts when they are asked for."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, tokens: TokenTotals | None) -> None:
         self._board = board
+        self._tokens = tokens
 
     def collect(self) -> Iterator[Metric]:
         board = self._board
@@ -89,3 +90,20 @@ class _OwnMetrics(Collector):
             yield GaugeMetricFamily(
                 "gptoss_server_requests_in_flight", "Accepted and not yet answered to the end.", value=board.in_flight
             )
+        if self._tokens is not None:
+            yield from _token_metrics(self._tokens)
+
+
+def _token_metrics(tokens: TokenTotals) -> Iterator[Metric]:
+    totals = CounterMetricFamily(
+        "gptoss_server_tokens", "Tokens of finished requests since vLLM's start.", labels=["tenant", "direction"]
+    )
+    for direction, by_tenant in (("prompt", tokens.prompt), ("generation", tokens.generation)):
+        for tenant, count in by_tenant.items():
+            totals.add_metric([tenant, direction], count)
+    yield totals
+    yield CounterMetricFamily(
+        "gptoss_server_usage_reports_unsent",
+        "Reports of a request's tokens that could not be sent to its gateway.",
+        value=tokens.unsent_reports,
+    )

@@ -1,164 +1,131 @@
-"""ASGI middleware that runs inside vLLM: the response head of a stream waits for its first token.
+"""ASGI middleware that runs inside vLLM: `--middleware gptoss_runtime.server.middleware.Middleware`.
 
-uvicorn sends the head of a stream as soon as the handler returns, long before the model has computed anything. With the
-head withheld, the gateway measures the time to the first token, may send the request elsewhere while it is still queued
-or in prefill, and sees a refusal that vLLM wrapped into a stream as the HTTP error that it is.
+It withholds the head of a stream until its first token (`withhold`), counts requests by gateway and tokens by tenant,
+reports a request's tokens to the gateway that it came from, and ends a stream that breaks off with an error that
+clients understand. On a token's way it does no more than to remember the last part and to count.
 
 Standard library only, since it is imported by vLLM's process.
 """
 
+import asyncio
 import json
-import re
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from contextlib import suppress
+from typing import Final
+
+from gptoss_runtime.gateway_contract import ANONYMOUS, Header, Usage
+from gptoss_runtime.server.asgi import BODY, START, App, Message, Receive, Scope, Send, header_of, is_stream
+from gptoss_runtime.server.books import IN_FLIGHT_PATH, TOKENS_PATH, Books
+from gptoss_runtime.server.usage import least_tokens, tokens_of
+from gptoss_runtime.server.withhold import WithholdHead
 
 
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+API: Final = "/v1/"
+"""How the paths begin whose requests are counted."""
+FAREWELL_SECONDS: Final = 1.0
+"""How long the error at the end of a broken stream may take; a client that reads nothing does not get it."""
 
-FAILED = 500
-UNAVAILABLE = 503
-MAX_WITHHELD_BYTES = 64 * 1024
-"""More than this is never held back, whatever it is."""
-
-ENGINE_LOST = b"EngineCore encountered an issue"
-"""How vLLM 0.32 words the 500 of a request whose engine died (EngineDeadError). The request may be sent elsewhere."""
-
-_EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
-_ANNOUNCEMENTS = (b"response.created", b"response.queued", b"response.in_progress")
-"""First events of the Responses API, sent on arrival: they say that a request came, not that an answer begins."""
-_HEADERS_OF_THE_STREAM = (b"content-type", b"content-length", b"transfer-encoding")
+_LOST: Final = {
+    "message": "The replica that was answering has failed. What was sent so far is incomplete; send the request again.",
+    "type": "server_error",
+    "param": None,
+    "code": "replica_lost",
+}
+LOST_EVENT: Final = b"data: " + json.dumps({"error": _LOST}).encode() + b"\n\n"
+"""Last event of a stream that vLLM could not bring to its end. OpenAI's clients raise it as an APIError, whichever
+API it was. vLLM 0.32 sends an error of its own in chats and completions, and none in the Responses API."""
 
 
-class WithholdHead:
-    """Withholds the head of a `text/event-stream` answer until its first event with content.
-
-    A first event `data: {"error": {"code": 4xx or 5xx, ...}}` becomes an answer of that status with the error as JSON.
-    A 500 that says that the engine is lost becomes a 503, which gateways retry elsewhere.
-    Everything else passes unchanged and at once: other content types, other statuses, websockets, lifespan, whatever
-    comes after the first event, and what the client says (`receive`).
-    """
+class Middleware:
+    """What vLLM is started with. One for the life of the process."""
 
     def __init__(self, app: App) -> None:
-        self._app = app
+        self._app = WithholdHead(app)
+        self._books = Books()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or whatever else `scope` stands for."""
-        if scope["type"] != "http":
+        path = scope.get("path", "")
+        if scope["type"] == "http" and path.startswith(API):
+            await self._watch(scope, receive, send)
+        elif scope["type"] == "http" and path == IN_FLIGHT_PATH:
+            await _answer(send, {"in_flight": self._books.in_flight})
+        elif scope["type"] == "http" and path == TOKENS_PATH:
+            await _answer(send, self._books.totals())
+        else:
             await self._app(scope, receive, send)
-            return
-        answer = _Withheld(send)
-        await self._app(scope, receive, answer.send)
-        # Not after an exception: a head that was never sent leaves room for a real 500.
-        await answer.release()
+
+    async def _watch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # vLLM leaves the count of tokens here; it must be the same dict that we look into.
+        scope.setdefault("state", {})
+        exchange = _Exchange(scope, send, self._books)
+        try:
+            await self._app(scope, receive, exchange.send)
+        except (Exception, asyncio.CancelledError):
+            # Cancelled is what still runs when vLLM's time to stop is over; a client that hung up shows otherwise.
+            await exchange.break_off()
+            raise
+        finally:
+            exchange.close()
 
 
-class _Withheld:
-    """The sending side of one HTTP answer."""
+class _Exchange:
+    """One request and the answer to it, as the client sees it."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send, books: Books) -> None:
+        self._scope = scope
         self._send = send
-        self._head: Message | None = None
-        self._held = b""
-        self._replaced = False
+        self._books = books
+        self._address = (scope.get("client") or ("",))[0]
+        self._streams = False
+        self._events = 0
+        self._last = b""
+        self._open = True
+        books.begin(self._address)
 
     async def send(self, message: Message) -> None:
-        """Take the application's next message: pass it on, hold it, or answer in its place."""
-        if self._replaced:
-            # The answer is complete. The rest of the stream it replaced (`data: [DONE]`) has nowhere to go.
-            return
-        if message["type"] == "http.response.start" and (message["status"] == FAILED or _is_stream(message)):
-            self._head = message
-        elif self._head is None:
-            await self._send(message)
-        elif message["type"] == "http.response.body":
-            await self._decide(message)
-        else:
-            await self.release()
-            await self._send(message)
-
-    async def _decide(self, message: Message) -> None:
-        self._held += message.get("body", b"")
-        if self._head is not None and self._head["status"] == FAILED:
-            await self._decide_failure(message)
-            return
-        more = message.get("more_body", False)
-        content = _first_content(self._held)
-        if content is None and more and len(self._held) <= MAX_WITHHELD_BYTES:
-            return
-        error = _error_of(content or self._held)
-        if error is not None:
-            await self._answer_with(*error)
-            return
-        # Head and body go out as they would have: only later, and with what was held in front.
-        message = {**message, "body": self._held}
-        self._held = b""
-        await self.release()
+        """Pass the next message on, and keep count."""
         await self._send(message)
+        if message["type"] == BODY:
+            body = message.get("body")
+            if body:
+                self._last = body
+                self._events += 1
+            if not message.get("more_body", False):
+                self.close()
+        elif message["type"] == START:
+            self._streams = is_stream(message)
 
-    async def _decide_failure(self, message: Message) -> None:
-        if ENGINE_LOST in self._held:
-            await self._answer_with(UNAVAILABLE, self._held)
+    async def break_off(self) -> None:
+        """Say in a stream that it ends too early. Before its head, the server can still answer with an error."""
+        if not self._streams or not self._open:
             return
-        self._held = b""
-        await self.release()
-        await self._send(message)
+        gap = b"" if self._last.endswith(b"\n\n") else b"\n\n"
+        # What went wrong in the first place is what the log should say.
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await self._send({"type": BODY, "body": gap + LOST_EVENT, "more_body": False})
 
-    async def release(self) -> None:
-        """Send what is held, if anything is."""
-        head, self._head = self._head, None
-        if head is not None:
-            await self._send(head)
-        if self._held:
-            held, self._held = self._held, b""
-            await self._send({"type": "http.response.body", "body": held, "more_body": True})
-
-    async def _answer_with(self, status: int, body: bytes) -> None:
-        head, self._head, self._held, self._replaced = self._head or {}, None, b"", True
-        kept = [(name, value) for name, value in head.get("headers", ()) if name.lower() not in _HEADERS_OF_THE_STREAM]
-        headers = [*kept, (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-def _is_stream(head: Message) -> bool:
-    if head["status"] != 200:  # noqa: PLR2004 - HTTP's number for OK
-        return False
-    types = [value for name, value in head.get("headers", ()) if name.lower() == b"content-type"]
-    return any(value.strip().lower().startswith(b"text/event-stream") for value in types)
+    def close(self) -> None:
+        """Count the request as over. Only the first time counts."""
+        if not self._open:
+            return
+        self._open = False
+        self._books.end(self._address)
+        tokens = tokens_of(self._scope, self._last)
+        if tokens is None and self._streams and self._events:
+            tokens = least_tokens(header_of(self._scope, "content-length"), self._events)
+        if tokens is None:
+            return
+        tenant = header_of(self._scope, Header.TENANT)
+        self._books.spend(tenant or ANONYMOUS, tokens)
+        if tenant and self._address:
+            name = header_of(self._scope, Header.REQUEST_ID)
+            usage = Usage(id=name, tenant=tenant, prompt_tokens=tokens.prompt, generation_tokens=tokens.generation)
+            self._books.report(self._address, usage)
 
 
-def _first_content(held: bytes) -> bytes | None:
-    """Return the first complete event that is no announcement; None when there is none yet."""
-    position = 0
-    while match := _EVENT_END.search(held, position):
-        event = held[position : match.start()]
-        if event.strip() and not _is_announcement(event):
-            return event
-        position = match.end()
-    return None
-
-
-def _is_announcement(event: bytes) -> bool:
-    first_line = event.lstrip().splitlines()[0]
-    return first_line.startswith(b"event:") and first_line[6:].strip() in _ANNOUNCEMENTS
-
-
-def _error_of(event: bytes) -> tuple[int, bytes] | None:
-    """Return status and JSON body of the error that `event` carries; None when it carries none."""
-    if b'"error"' not in event:
-        return None
-    data = b"\n".join(line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:"))
-    try:
-        document = json.loads(data)
-    except ValueError:
-        return None
-    error = document.get("error") if isinstance(document, dict) else None
-    status = error.get("code") if isinstance(error, dict) else None
-    if not isinstance(status, int) or not 400 <= status <= 599:  # noqa: PLR2004 - the range of HTTP's errors
-        return None
-    body = json.dumps({"error": error}, ensure_ascii=False).encode()
-    return (UNAVAILABLE if status == FAILED and ENGINE_LOST in body else status), body
+async def _answer(send: Send, document: object) -> None:
+    body = json.dumps(document, separators=(",", ":")).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": START, "status": 200, "headers": headers})
+    await send({"type": BODY, "body": body, "more_body": False})

@@ -17,6 +17,7 @@ from gptoss_runtime.contract import (
 )
 from gptoss_runtime.server.args import ModelDirectory, PodFacts, is_directory
 from gptoss_runtime.server.drain import KILL_AFTER_SECONDS
+from gptoss_runtime.server.sharing import WARM_UP_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,8 @@ class Settings:
     """Program that takes the arguments of `vllm serve`."""
     kill_after_seconds: int = int(KILL_AFTER_SECONDS)
     """From vLLM's SIGTERM to SIGKILL."""
+    warm_up_seconds: int = WARM_UP_SECONDS
+    """From ready to the full capacity. Zero grants it at once."""
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -42,6 +45,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         termination_log=Path(environment.get("GPTOSS_TERMINATION_LOG", TERMINATION_LOG)),
         vllm_command=tuple(shlex.split(environment.get("GPTOSS_VLLM_COMMAND", "vllm serve"))),
         kill_after_seconds=_number(environment, "GPTOSS_KILL_AFTER_SECONDS", int(KILL_AFTER_SECONDS)),
+        warm_up_seconds=_number(environment, "GPTOSS_WARM_UP_SECONDS", WARM_UP_SECONDS, least=0),
     )
 
 
@@ -82,8 +86,8 @@ def _look_at(path: str) -> ModelDirectory:
     )
 
 
-def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+def _number(environment: Mapping[str, str], name: str, default: int, *, least: int = 1) -> int:
     text = environment.get(name, str(default))
-    if not text.isdecimal() or not 0 < int(text) < 2**16:
-        raise ContractError(f"{name} is {text!r}: a whole number from 1 to 65535 is needed")
+    if not text.isdecimal() or not least <= int(text) < 2**16:
+        raise ContractError(f"{name} is {text!r}: a whole number from {least} to 65535 is needed")
     return int(text)

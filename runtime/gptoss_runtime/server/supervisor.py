@@ -16,6 +16,7 @@ from gptoss_runtime.server.board import Board
 from gptoss_runtime.server.cause import find_cause
 from gptoss_runtime.server.drain import DrainLimits, DrainSeen, DrainStep, next_step
 from gptoss_runtime.server.engine import Engine, new_session
+from gptoss_runtime.server.gateways import Gateways, keep_counting
 from gptoss_runtime.server.health import serve_health
 from gptoss_runtime.server.process import Process
 from gptoss_runtime.server.settings import Settings
@@ -50,10 +51,13 @@ async def run(orders: ServerOrders, command: Command, settings: Settings) -> End
         # Blocked since the first line of the program, so that none was lost while it was being imported.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         # The ports answer before vLLM exists: a probe learns why it has to wait.
-        runner = await serve_health(board, engine.read_metrics, settings.health_port)
+        runner = await serve_health(board, engine, settings.health_port)
         stack.push_async_callback(runner.cleanup)
-        agent = await serve_agent(board, settings.agent_port)
+        gateways = Gateways()
+        agent = await serve_agent(board, gateways, settings.agent_port, warm_up_seconds=settings.warm_up_seconds)
         stack.callback(agent.close)
+        counting = asyncio.create_task(keep_counting(gateways, engine.ask_in_flight))
+        stack.callback(counting.cancel)
         process = Process.start([*settings.vllm_command, *command.arguments], command.environment)
         stack.callback(process.kill_group)
         return await supervisor.watch(process)

@@ -99,13 +99,13 @@ def termination_message(ending: Ending) -> str:
     return f"{what} ({_exit_words(ending.exit_status)}){why}"
 
 
-def agent_line(verdict: Verdict, max_num_seqs: int) -> str:
-    """Return the line of HAProxy's agent check, with its line feed.
+def agent_line(verdict: Verdict, granted: int) -> str:
+    """Return the line of HAProxy's agent check, with its line feed. `granted` requests may run at once, at least 1.
 
     `ready` is said each time, since it alone takes back a `drain`; so is `100%`, a share of the server's configured
     weight, which must be 100 there (of HAProxy's default of 1, a smaller share would be zero).
     """
-    return f"up ready 100% maxconn:{max_num_seqs}\n" if verdict.ready else "drain\n"
+    return f"up ready 100% maxconn:{granted}\n" if verdict.ready else "drain\n"
 
 
 def _judgement(phase: Phase, *, ready: bool, live: bool, reason: str) -> Judgement:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_runtime.server.middleware import MAX_WITHHELD_BYTES, Message, Receive, Scope, Send, WithholdHead
+from gptoss_runtime.server.asgi import Message, Receive, Scope, Send
+from gptoss_runtime.server.withhold import MAX_WITHHELD_BYTES, WithholdHead
 
 
 HTTP: Scope = {"type": "http"}

@@ -1,0 +1,31 @@
+"""ASGI's types, and the little that both parts of the middleware ask of a message. Standard library only.
+
+Specification: https://asgi.readthedocs.io/en/stable/specs/www.html
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+START = "http.response.start"
+BODY = "http.response.body"
+
+
+def is_stream(head: Message) -> bool:
+    """Return whether `head` begins a stream of server-sent events."""
+    if head["status"] != 200:  # noqa: PLR2004 - HTTP's number for OK
+        return False
+    types = [value for name, value in head.get("headers", ()) if name.lower() == b"content-type"]
+    return any(value.strip().lower().startswith(b"text/event-stream") for value in types)
+
+
+def header_of(scope: Scope, name: str) -> str:
+    """Return the value of the request header `name`, which is in lower case; empty where it is absent."""
+    wanted = name.encode()
+    return next((value.decode("latin-1") for key, value in scope.get("headers", ()) if key == wanted), "")
