@@ -120,8 +120,8 @@ class Forwarder:
         try:
             yield Answer(response)
         finally:
-            # After a complete answer this keeps the connection for the next one.
-            response.close() if not response.content.at_eof() else response.release()
+            # The connection of a complete answer is back in the pool already; any other is of no more use.
+            response.close()
 
     async def _send(self, request: Request, tries: int) -> aiohttp.ClientResponse:
         for attempt in range(1, tries + 1):

@@ -1,0 +1,38 @@
+"""`gptoss-activator [ORDERS_FILE]`: the sidecar of a gateway pod."""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gptoss_runtime.activator.app import run
+from gptoss_runtime.activator.settings import ORDERS_FILE, read_orders, read_settings
+from gptoss_runtime.contract import ContractError, ExitCode
+
+
+log = logging.getLogger("gptoss_runtime.activator")
+
+
+def main() -> None:
+    """Run the activator and exit with 0 when it was asked to stop, 64 when its orders cannot be carried out."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s gptoss-activator %(message)s")
+    sys.exit(serve(sys.argv[1:]))
+
+
+def serve(arguments: Sequence[str]) -> int:
+    """Return the exit status after the activator has run."""
+    path = Path(arguments[0]) if arguments else ORDERS_FILE
+    try:
+        settings = read_settings(os.environ)
+        orders = read_orders(path)
+    except ContractError as error:
+        log.error("%s", error)  # noqa: TRY400 - the message says it all
+        return ExitCode.BAD_ORDERS
+    asyncio.run(run(orders, settings))
+    return ExitCode.OK
+
+
+if __name__ == "__main__":
+    main()
