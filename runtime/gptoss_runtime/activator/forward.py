@@ -12,13 +12,13 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from gptoss_runtime.gateway_contract import HELD_STATUS
 
-
-TRIES = 3
-"""How often a request is sent before any byte of an answer came."""
+TRIES = 5
+"""How often a request is sent before any byte of an answer came: as often as HAProxy itself does."""
 PAUSE_SECONDS = 0.1
-"""Before the second try; twice this before the third."""
+"""Before the third try; twice this before the fourth. The second follows at once: the first may just have been held."""
+SEND_AGAIN = frozenset({502, 503})
+"""A replica was lost before it answered; no replica takes the request, or it was held and may go on now."""
 CONNECT_SECONDS = 5.0
 """How long HAProxy may take to accept a connection. How long a replica may be silent is HAProxy's to bound."""
 
@@ -113,8 +113,9 @@ class Forwarder:
     async def send(self, request: Request, *, tries: int = TRIES) -> AsyncIterator[Answer]:
         """Give the answer to a request; leaving the context early drops it, and the replica stops.
 
-        A request is sent again after a failed connection or a 503, which means that no replica takes it now: both
-        come before any byte of an answer. The last try's 503 is given as it is. Raises ForwardError.
+        A request is sent again after a failed connection and after the statuses of `SEND_AGAIN`, all of which come
+        before any byte of an answer; HAProxy leaves that to who has the body. The last try's answer is given as it is.
+        Raises ForwardError.
         """
         response = await self._send(request, tries)
         try:
@@ -139,10 +140,10 @@ class Forwarder:
                         f"no answer by {self._socket} in {tries} tries, the last: {error!r}; is HAProxy running?"
                     ) from error
             else:
-                if response.status != HELD_STATUS or attempt == tries:
+                if response.status not in SEND_AGAIN or attempt == tries:
                     return response
                 response.close()
-            await asyncio.sleep(attempt * PAUSE_SECONDS)
+            await asyncio.sleep((attempt - 1) * PAUSE_SECONDS)
         raise AssertionError("at least one try is made")
 
 

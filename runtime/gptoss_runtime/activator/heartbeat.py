@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from enum import Enum, auto
 
 from gptoss_runtime.activator.events import LARGEST_ERROR_BYTES, comment, error_end
-from gptoss_runtime.activator.forward import Answer, Forwarder, ForwardError, Request
+from gptoss_runtime.activator.forward import SEND_AGAIN, TRIES, Answer, Forwarder, ForwardError, Request
 from gptoss_runtime.activator.refusal import Refusal
 from gptoss_runtime.activator.wire import BOUNCED_HEADER, Wire
 from gptoss_runtime.gateway_contract import HELD_STATUS
@@ -20,6 +21,16 @@ Turn = asyncio.Future[Refusal | None]
 """Done when the wait is over: None lets the request go on."""
 
 
+class _Try(Enum):
+    """How one try to get an answer ended."""
+
+    ANSWERED = auto()
+    NO_REPLICA = auto()
+    """None was ready after all. That costs nothing, and may happen as often as it does."""
+    LOST = auto()
+    """A replica took it and broke off before its answer."""
+
+
 class HeldStream:
     """Answers one held stream. From its head on, HAProxy cannot send it to a replica any more, so this does."""
 
@@ -30,41 +41,55 @@ class HeldStream:
         self._heartbeat_seconds = heartbeat_seconds
 
     async def answer(self, turn: Turn, wait_again: Callable[[], Turn], progress: Callable[[], str]) -> None:
-        """Answer to the end. `wait_again` gives a new turn when no replica took the request after all."""
+        """Answer to the end. `wait_again` gives a new turn when no replica took the request after all.
+
+        A request that loses one replica after the other is given up: it may be the reason.
+        """
         self._wire.begin_stream()
+        tries_left = TRIES
         while True:
-            beating = asyncio.create_task(self._beat(progress))
-            try:
-                refusal = await turn
-            finally:
-                beating.cancel()
+            refusal = await self._wait(turn, progress)
             if refusal is not None:
                 await self._fail(refusal.body(), refusal.status)
                 return
-            if await self._carried():
+            outcome = await self._carry(last=tries_left == 1)
+            if outcome is _Try.ANSWERED:
                 return
+            if outcome is _Try.LOST:
+                tries_left -= 1
             await asyncio.sleep(AGAIN_SECONDS)
             turn = wait_again()
+
+    async def _wait(self, turn: Turn, progress: Callable[[], str]) -> Refusal | None:
+        beating = asyncio.create_task(self._beat(progress))
+        try:
+            return await turn
+        finally:
+            beating.cancel()
+
+    async def _carry(self, *, last: bool) -> _Try:
+        """Send the request and relay what comes. Where this is the last try, the client gets what it brought."""
+        beating = asyncio.create_task(self._beat(lambda: ON_ITS_WAY))
+        try:
+            async with self._forwarder.send(self._request, tries=1) as answer:
+                beating.cancel()
+                if answer.status == HELD_STATUS or answer.header(BOUNCED_HEADER):
+                    return _Try.NO_REPLICA
+                if answer.status in SEND_AGAIN and not last:
+                    return _Try.LOST
+                await self._relay(answer)
+        except ForwardError:
+            if not last:
+                return _Try.LOST
+            await self._fail(b"", 502)
+        finally:
+            beating.cancel()
+        return _Try.ANSWERED
 
     async def _beat(self, text: Callable[[], str]) -> None:
         while True:
             await self._wire.send(comment(text()))
             await asyncio.sleep(self._heartbeat_seconds)
-
-    async def _carried(self) -> bool:
-        """Return whether the request has got its answer from a replica."""
-        beating = asyncio.create_task(self._beat(lambda: ON_ITS_WAY))
-        try:
-            async with self._forwarder.send(self._request, tries=1) as answer:
-                beating.cancel()
-                if _no_replica(answer):
-                    return False
-                await self._relay(answer)
-        except ForwardError:
-            return False
-        finally:
-            beating.cancel()
-        return True
 
     async def _relay(self, answer: Answer) -> None:
         if answer.status != 200:  # noqa: PLR2004 - OK
@@ -82,10 +107,6 @@ class HeldStream:
     async def _fail(self, body: bytes, status: int) -> None:
         await self._wire.send(error_end(body, status))
         self._wire.end_stream()
-
-
-def _no_replica(answer: Answer) -> bool:
-    return answer.status == HELD_STATUS or bool(answer.header(BOUNCED_HEADER))
 
 
 async def _read(answer: Answer) -> bytes:
