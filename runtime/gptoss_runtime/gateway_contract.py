@@ -48,7 +48,7 @@ class Socket(StrEnum):
     DETOUR = "detour.sock"
     """The activator: requests that its cache or the content filter must see."""
     LOG = "log.sock"
-    """The activator, datagrams: HAProxy's log."""
+    """The activator, lines: HAProxy's log, out of its ring."""
 
 
 class Map(StrEnum):
@@ -88,7 +88,7 @@ class Header(StrEnum):
 class LogField(StrEnum):
     """Names in the JSON object that HAProxy sends to the log socket for each request, when it has ended.
 
-    Times in milliseconds; -1 where the request did not come so far. Lines that are not JSON are HAProxy's own news,
+    Times in milliseconds; -1 where the request did not come so far. Strings that have no value are `-`. Lines that are not JSON are HAProxy's own news,
     such as `Server replicas/replica1 is UP, reason: ...`.
     """
 
@@ -104,21 +104,21 @@ class LogField(StrEnum):
     MODEL = "model"
     """What the client asked for; not checked where the request was refused."""
     STREAM = "stream"
-    """Whether the client asked for a stream: 1 or 0."""
+    """`1`: the client asked for a stream."""
     STATUS = "status"
     CODE = "code"
-    """Why the front door refused it, as in the error's `code`. Empty: it did not."""
+    """Why the front door refused it, as in the error's `code`. `-`: it did not."""
     BACKEND = "backend"
     """Where it went: `replicas`, `long_prompts`, `detour`, or the frontend's own name when it went nowhere."""
     REPLICA = "replica"
-    """Address of the replica, `-` if none, `unix:1` or alike for the activator."""
+    """Address of the replica, `-` if none, `unix` for the activator."""
     INNER_REPLICA = "inner_replica"
-    """The same, for a request that came back by the inner socket; empty otherwise."""
+    """The same, for a request that came back by the inner socket."""
     RETRIES = "retries"
     """A string: HAProxy puts `+` before the number when another server than the first was taken."""
     QUEUE_MS = "queue_ms"
     INNER_QUEUE_MS = "inner_queue_ms"
-    """The time in the queue of a request that came back by the inner socket, a string; empty otherwise."""
+    """The time in the queue of a request that came back by the inner socket, a string."""
     CONNECT_MS = "connect_ms"
     RESPONSE_MS = "response_ms"
     """From the last byte to the server to its response head, which replicas withhold until the first token."""
@@ -130,9 +130,9 @@ class LogField(StrEnum):
     """HAProxy's termination state, two letters; `--` is a complete answer.
     Meaning: https://docs.haproxy.org/3.0/configuration.html#8.5"""
     TRACE = "trace"
-    """The client's traceparent header, empty if there was none."""
+    """The client's traceparent header."""
     CACHE = "cache"
-    """`hit`, `miss`, `bypass`, or empty."""
+    """`hit`, `miss`, or `bypass`."""
 
 
 ANONYMOUS = "anonymous"

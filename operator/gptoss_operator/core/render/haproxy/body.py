@@ -22,9 +22,11 @@ COUNT_FIELDS = ("n", "best_of")
 def body_rules(spec: RoutingSpec, models: Sequence[str], which: str) -> Iterator[str]:
     """Yield the rules for bodies that are wholly in the buffer. `which` is the condition that says which are."""
     malformed = "the body must be a JSON object in UTF-8"
-    yield refuse(400, "invalid_json", malformed, when=f"if {which} !{{ req.body -m beg {{ }}")
+    yield "acl like_json req.body -m beg {"
     # A newline at the end is what `curl --data-binary @FILE` sends.
-    yield refuse(400, "invalid_json", malformed, when=f'if {which} !{{ req.body -m end }} "}}\\n" "}}\\r\\n" }}')
+    yield r'acl complete_json req.body -m end } "}\n" "}\r\n"'
+    yield refuse(400, "invalid_json", malformed, when=f"if {which} !like_json")
+    yield refuse(400, "invalid_json", malformed, when=f"if {which} !complete_json")
     yield refuse(400, "invalid_json", malformed, when=f"if {which} {{ req.body -m reg '{NOT_TEXT}' }}")
     yield f"http-request set-var(txn.model) req.body,json_query('$.model') if {which}"
     yield refuse(

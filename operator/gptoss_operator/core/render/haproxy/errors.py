@@ -1,6 +1,9 @@
 """What HAProxy answers by itself, in the shape that OpenAI's clients expect."""
 
 import json
+from collections.abc import Iterator
+
+from gptoss_operator.core.render.haproxy.places import Places
 
 
 CODE_HEADER = "x-gptoss-code"
@@ -18,6 +21,9 @@ BY_STATUS = {
 
 QUEUE_TIMEOUT = "sQ"
 """HAProxy's termination state of a request that waited too long for a place."""
+ENDINGS_FILE = "endings.map"
+ENDINGS = f"{QUEUE_TIMEOUT} queue_timeout\n"
+"""Code of an error by termination state; all others are `no_replica`."""
 
 
 def error_json(kind: str, code: str, message: str, param: str | None = None) -> str:
@@ -26,14 +32,14 @@ def error_json(kind: str, code: str, message: str, param: str | None = None) -> 
     return json.dumps({"error": error}, separators=(",", ":"))
 
 
-def own_errors() -> str:
-    """Return the `http-error` lines of a `defaults` section."""
-    lines = [
-        f"  http-error status {status} content-type application/json hdr {CODE_HEADER} {code} "
+def own_errors(places: Places) -> Iterator[str]:
+    """Yield the `http-error` lines of a `defaults` section."""
+    yield from (
+        f"http-error status {status} content-type application/json hdr {CODE_HEADER} {code} "
         f"string '{error_json(kind, code, message)}'"
         for status, (kind, code, message) in BY_STATUS.items()
-    ]
-    return "\n".join([*lines, _unavailable()])
+    )
+    yield _unavailable(places)
 
 
 def queue_timeout_is_429() -> str:
@@ -60,14 +66,14 @@ def refuse(
     )
 
 
-def _unavailable() -> str:
-    """Return the text of 503. The termination state says whether the queue was too long or nobody was there."""
-    busy, gone = "queue_timeout", "no_replica"
-    code = f"%[txn.sess_term_state,regsub(^{QUEUE_TIMEOUT}$,{busy}),regsub(^..$,{gone})]"
-    message = "no replica could take the request in time; try again"
-    kind = "server_error"
-    body = error_json(kind, "CODE", message).replace("CODE", code)
+def _unavailable(places: Places) -> str:
+    """Return the text of 503. The termination state says whether the queue was too long or nobody was there.
+
+    By a map: HAProxy 3.0.11 crashes when it has to apply a regular expression here.
+    """
+    code = f"%[txn.sess_term_state,map_str({places.config}/{ENDINGS_FILE},no_replica)]"
+    body = error_json("server_error", "CODE", "no replica could take the request in time; try again")
     return (
-        f"  http-error status 503 content-type application/json hdr {CODE_HEADER} {code} "
-        f"hdr Retry-After {RETRY_AFTER_SECONDS[503]} lf-string '{body}'"
+        f"http-error status 503 content-type application/json hdr {CODE_HEADER} {code} "
+        f"hdr Retry-After {RETRY_AFTER_SECONDS[503]} lf-string '{body.replace('CODE', code)}'"
     )

@@ -6,6 +6,7 @@ from gptoss_operator.api.names import gateways_service, replica_service
 from gptoss_operator.api.routing import FilterStage, RoutingSpec
 from gptoss_operator.api.spec import GptOssSpec, model_names
 from gptoss_operator.core.observation import Owner
+from gptoss_operator.core.render.haproxy.errors import ENDINGS, ENDINGS_FILE
 from gptoss_operator.core.render.haproxy.long_config import long_config
 from gptoss_operator.core.render.haproxy.main_config import RETRIES, main_config
 from gptoss_operator.core.render.haproxy.places import IN_POD, Places
@@ -24,7 +25,7 @@ ENDPOINT_GRACE_SECONDS = 5
 def gateway_files(
     owner: Owner, spec: GptOssSpec, desired_replicas: int, cluster_domain: str, places: Places = IN_POD
 ) -> dict[str, str]:
-    """Return the ConfigMap's data: HAProxy's two configurations, its script, and the activator's orders."""
+    """Return the ConfigMap's data: HAProxy's two configurations with their script and map, and orders."""
     title = f"{owner.namespace}/{owner.name}"
     # A name that HAProxy's configuration cannot hold is known to the replicas alone.
     models = tuple(name for name in model_names(spec, owner.name) if MODEL_NAME.fullmatch(name))
@@ -48,6 +49,7 @@ def gateway_files(
             places=places,
         ),
         SCRIPT_FILE: SCRIPT,
+        ENDINGS_FILE: ENDINGS,
         ORDERS_FILE: _orders(owner, spec, models, cluster_domain).encode(),
     }
 

@@ -13,10 +13,13 @@ MIN_SLOTS = 32
 """Server slots that are filled from DNS. Only a change of their number restarts gateways, so there are plenty."""
 STREAM_HEADER = "x-gptoss-stream"
 """Tells the inner frontend, which does not read bodies, that a stream was asked for."""
+MODEL_HEADER = "x-gptoss-model"
+"""In answers of the second HAProxy, which reads the body: the model that was asked for."""
 RETURNED = {
     "inner_replica": Header.REPLICA,
     "inner_queue_ms": Header.QUEUE_MS,
-    "cache": Header.CACHE,
+    "model": MODEL_HEADER,
+    "stream": STREAM_HEADER,
 }
 """What a request that went round tells the log, and the header that says it."""
 
@@ -82,8 +85,8 @@ def round_trip(spec: RoutingSpec) -> Iterator[str]:
     yield from mark_body(spec)
     for variable, header in RETURNED.items():
         yield f"http-response set-var(txn.{variable}) res.hdr({header})"
-    yield f"http-response del-header {Header.REPLICA}"
-    yield f"http-response del-header {Header.QUEUE_MS}"
+        yield f"http-response del-header {header}"
+    yield f"http-response set-var(txn.cache) res.hdr({Header.CACHE})"
 
 
 def mark_body(spec: RoutingSpec) -> Iterator[str]:

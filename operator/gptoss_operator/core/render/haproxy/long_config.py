@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from gptoss_operator.api.routing import RoutingSpec
 from gptoss_operator.core.render.haproxy.body import affinity_rules, body_rules
 from gptoss_operator.core.render.haproxy.errors import own_errors, refuse
-from gptoss_operator.core.render.haproxy.lanes import detours, mark_body
+from gptoss_operator.core.render.haproxy.lanes import MODEL_HEADER, STREAM_HEADER, detours, mark_body
 from gptoss_operator.core.render.haproxy.places import Places
 from gptoss_runtime.gateway_contract import Socket
 
@@ -29,6 +29,8 @@ def long_config(
         *body_rules(spec, models, "TRUE"),
         *affinity_rules(spec, "TRUE"),
         *mark_body(spec),
+        f"http-response set-header {MODEL_HEADER} %[var(txn.model)]",
+        f"http-response set-header {STREAM_HEADER} %[var(txn.stream)] if {{ var(txn.stream) -m found }}",
         *([f"use_backend detour if {detour}"] if detour else []),
     ]
     return f"""\
@@ -50,7 +52,7 @@ defaults
   option redispatch 1
   option http-no-delay
   option abortonclose
-{own_errors()}
+  {_lines([*own_errors(places)])}
 
 frontend long_prompts
   bind {places.socket(Socket.LONG)} mode 600

@@ -18,6 +18,9 @@ BUFFER_BYTES = 16384
 with 64 KiB a quarter of all requests is lost to that."""
 LONG_BODY_BYTES = 11000
 """Bodies beyond it take the second HAProxy: the rest of the buffer is for headers and HAProxy's own book-keeping."""
+LOG_LINE_BYTES = 8192
+LOG_RING_BYTES = 1048576
+"""Lines that wait while the activator starts again."""
 MAX_CONNECTIONS = 8000
 LONG_CONNECTIONS = 256
 RETRIES = 4
@@ -44,7 +47,8 @@ def main_config(
         (
             f"# Written by the gpt-oss operator for {title}. Changes here are overwritten.",
             _global(spec, drain_seconds, places),
-            _defaults(spec),
+            _log_ring(places),
+            _defaults(spec, places),
             _resolvers() if not places.replicas else "",
             _door(spec, models, places),
             tenant_table() if spec.api_keys else "",
@@ -71,7 +75,7 @@ def main_config(
 
 def _global(spec: RoutingSpec, drain_seconds: int, places: Places) -> str:
     lines = [
-        f"log {places.run}/{Socket.LOG} format raw local0 info",
+        f"log ring@activator len {LOG_LINE_BYTES} format raw local0 info",
         # News of servers also in the container's own log; requests are the activator's to write.
         "log stdout format raw local1 notice",
         f"stats socket {places.run}/{Socket.RUNTIME} mode 600 level admin",
@@ -86,7 +90,23 @@ def _global(spec: RoutingSpec, drain_seconds: int, places: Places) -> str:
     return _section("global", lines)
 
 
-def _defaults(spec: RoutingSpec) -> str:
+def _log_ring(places: Places) -> str:
+    """Return the way of the log to the activator.
+
+    A stream out of a ring, not datagrams: Linux queues ten of these for a socket, and HAProxy drops the others.
+    """
+    lines = (
+        "format raw",
+        f"maxlen {LOG_LINE_BYTES}",
+        f"size {LOG_RING_BYTES}",
+        "timeout connect 1s",
+        "timeout server 10s",
+        f"server activator {places.socket(Socket.LOG)} log-proto legacy",
+    )
+    return _section("ring activator", lines)
+
+
+def _defaults(spec: RoutingSpec, places: Places) -> str:
     timeout = spec.request_timeout_seconds
     lines = (
         "mode http",
@@ -105,7 +125,7 @@ def _defaults(spec: RoutingSpec) -> str:
         "option redispatch 1",
         "option http-no-delay",
         "option abortonclose",
-        own_errors().strip(),
+        *own_errors(places),
     )
     return _section("defaults", lines)
 
@@ -177,11 +197,11 @@ def _inner(places: Places) -> str:
     """Return the frontend of requests that passed the door already. They are logged there."""
     lines = (
         f"bind {places.socket(Socket.INNER)} mode 600",
-        "http-request set-log-level silent",
+        "no log",
         # Who sent it here has the whole body, and sends it again.
         "http-request disable-l7-retry",
         f"http-request set-priority-class req.hdr_val({Header.PRIORITY})",
-        f"http-request set-var(txn.affinity) req.hdr_val({Header.AFFINITY})",
+        f"http-request set-var(txn.affinity) req.hdr({Header.AFFINITY}),add(0)",
         queue_timeout_is_429(),
         f"http-response set-header {Header.REPLICA} %si",
         f"http-response set-header {Header.QUEUE_MS} %Tw",
