@@ -15,6 +15,7 @@ from typing import ParamSpec
 import aiohttp
 
 from gptoss_runtime.contract import Phase, ReplicaState, ServerOrders
+from gptoss_runtime.gateway_contract import Header
 
 
 P = ParamSpec("P")
@@ -88,11 +89,11 @@ class Server:
                 await asyncio.sleep(0.05)
 
     async def start_stream(
-        self, session: aiohttp.ClientSession | None = None, **headers: str
+        self, session: aiohttp.ClientSession | None = None, *, tenant: str = ""
     ) -> aiohttp.ClientResponse:
         """Return an answer whose first event has come and which goes on until the fake is told to finish."""
         url = f"http://127.0.0.1:{self.openai_port}/v1/completions"
-        response = await (session or self.session).post(url, headers=headers)
+        response = await (session or self.session).post(url, headers={str(Header.TENANT): tenant} if tenant else {})
         assert await response.content.readline() == b"data: first\n"
         return response
 

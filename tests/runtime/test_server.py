@@ -7,6 +7,7 @@ import signal
 import socket
 from pathlib import Path
 
+import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -60,6 +61,50 @@ async def test_metrics_are_vllms_and_ours(tmp_path: Path) -> None:
         assert families["gptoss_server_ready"].samples[0].value == 1
         phases = {s.labels["phase"]: s.value for s in families["gptoss_server_phase"].samples}
         assert [phase for phase, value in phases.items() if value] == ["Ready"]
+
+
+@scenario
+async def test_tokens_are_counted_by_tenant(tmp_path: Path) -> None:
+    async with running(an_order(a_model(tmp_path)), tmp_path) as server:
+        await server.phase(Phase.READY)
+        stream = await server.start_stream(tenant="acme")
+        await server.order("finish")
+        await stream.text()
+        _, text = await server.get("/metrics")
+    assert 'gptoss_server_tokens_total{direction="prompt",tenant="acme"} 7.0' in text
+    assert 'gptoss_server_tokens_total{direction="generation",tenant="acme"} 2.0' in text
+    assert "gptoss_server_usage_reports_unsent_total 0.0" in text
+
+
+@scenario
+async def test_gateways_share_what_others_leave(tmp_path: Path) -> None:
+    first, second = "127.0.83.2", "127.0.83.3"
+    async with running(an_order(a_model(tmp_path), max_num_seqs=8), tmp_path) as server:
+        await server.phase(Phase.READY)
+        assert await server.agent(first) == "up ready 100% maxconn:8\n"
+        connector = aiohttp.TCPConnector(local_addr=(first, 0))
+        async with aiohttp.ClientSession(connector=connector) as gateway:
+            streams = [await server.start_stream(gateway) for _ in range(3)]
+            # The first may use all that the second leaves, which for now is everything.
+            await server.grants(second, 5)
+            assert await server.agent(first) == "up ready 100% maxconn:8\n"
+            direct = await server.start_stream()
+            await server.grants(second, 4)
+            await server.order("finish")
+            for stream in (*streams, direct):
+                await stream.text()
+        # The first asks no more: the second is alone.
+        await server.grants(second, 8)
+
+
+@scenario
+async def test_the_capacity_grows_after_the_start(tmp_path: Path) -> None:
+    orders = an_order(a_model(tmp_path), max_num_seqs=400)
+    async with running(orders, tmp_path, GPTOSS_WARM_UP_SECONDS="3") as server:
+        await server.phase(Phase.READY)
+        first = await server.agent()
+        assert 100 <= int(first.removeprefix("up ready 100% maxconn:")) < 400
+        await server.grants("127.0.0.1", 400)
 
 
 @scenario
