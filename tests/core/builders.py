@@ -4,9 +4,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from gptoss_operator.api import names
-from gptoss_operator.core.actions import Apply, Delete, Plan, digest_of
+from gptoss_operator.core.actions import Annotate, Apply, Delete, Plan, digest_of
 from gptoss_operator.core.objects import (
+    Annotations,
     Child,
     ContainerState,
     ContainerStateTerminated,
@@ -24,7 +27,7 @@ from gptoss_operator.core.render.options import RenderOptions
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 OWNER = Owner(name="chat", namespace="demo", uid="owner-uid", generation=1)
-OPTIONS = RenderOptions(server_image="server:1", gateway_image="gateway:1")
+OPTIONS = RenderOptions(server_image="server:1", gateway_image="gateway:1", activator_image="activator:1")
 
 
 def a_body(**spec: Any) -> dict[str, Any]:  # noqa: ANN401 - a raw object of the API
@@ -119,6 +122,9 @@ class Cluster:
         self.unready: set[int] = set()
         """Slots whose pods do not become ready."""
         self.ready_history: list[int] = []
+        self.secrets: dict[str, str] | None = None
+        self.told: dict[str, str] = {}
+        """Version of the API keys that each gateway pod was told of, by its name."""
         self._serial = 0
 
     def look(self) -> Observation:
@@ -127,16 +133,19 @@ class Cluster:
             owner=OWNER,
             children=dict(self.children),
             replica_pods=tuple(self.pods.values()),
-            gateway_pods=tuple(a_gateway_pod(n) for n in range(2)) if gateways else (),
+            gateway_pods=tuple(self._told(a_gateway_pod(n)) for n in range(2)) if gateways else (),
+            secrets=self.secrets,
         )
 
     def pass_once(self, stop_after: int | None = None) -> Plan:
         """Make one plan and do its first `stop_after` calls, or all, and the status."""
         plan = make_plan(self.body, self.look(), OPTIONS, NOW)
-        calls: list[Apply | Delete] = [*plan.applies, *plan.deletes]
+        calls: list[Apply | Delete | Annotate] = [*plan.applies, *plan.deletes, *plan.annotates]
         for call in calls[:stop_after]:
             if isinstance(call, Delete):
                 self._delete(call.key)
+            elif isinstance(call, Annotate):
+                self.told[call.pod] = call.value
             else:
                 self._apply(call.manifest)
         if plan.status and (stop_after is None or stop_after > len(calls)):
@@ -153,9 +162,14 @@ class Cluster:
         """Make passes until one does nothing. Fails when that does not happen."""
         for _ in range(passes):
             plan = self.pass_once()
-            if not plan.applies and not plan.deletes and plan.status is None:
+            if not (plan.applies or plan.deletes or plan.annotates or plan.status):
                 return plan
         raise AssertionError(f"not settled after {passes} passes: {plan.reason}")
+
+    def _told(self, pod: Pod) -> Pod:
+        annotations = Annotations(keys_version=self.told.get(pod.metadata.name, ""))
+        metadata = msgspec.structs.replace(pod.metadata, annotations=annotations)
+        return msgspec.structs.replace(pod, metadata=metadata)
 
     def _apply(self, manifest: Manifest) -> None:
         key = ChildKey(manifest["kind"], manifest["metadata"]["name"])

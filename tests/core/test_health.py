@@ -10,6 +10,8 @@ from gptoss_operator.api.status import Reason
 from gptoss_operator.core.fleet import replicas_of
 from gptoss_operator.core.health import PodState, judge
 from gptoss_operator.core.objects import (
+    ContainerState,
+    ContainerStateTerminated,
     ContainerStatus,
     Node,
     NodeCondition,
@@ -61,6 +63,40 @@ def test_a_failing_container_is_explained(container: ContainerStatus, reason: Re
 
 def test_a_pod_that_is_ready_again_after_a_crash_is_ready() -> None:
     assert judge(a_pod(0, ready=True, containers=(an_ended_container(71),)), NO_NODES, NOW).state is PodState.READY
+
+
+def a_gateway(*sidecars: ContainerStatus, haproxy: ContainerStatus | None = None) -> Pod:
+    pod = a_pod(0, containers=(haproxy or a_waiting_container("PodInitializing"),))
+    return msgspec.structs.replace(
+        pod, status=msgspec.structs.replace(pod.status, init_container_statuses=tuple(sidecars))
+    )
+
+
+def named(container: ContainerStatus, name: str, *, ready: bool = False) -> ContainerStatus:
+    return msgspec.structs.replace(container, name=name, ready=ready)
+
+
+@pytest.mark.parametrize(
+    ("container", "reason", "message"),
+    [
+        (a_waiting_container("ErrImagePull"), Reason.IMAGE_PULL_FAILED, "activator: its image cannot be had (ErrImage"),
+        (an_ended_container(64, "no tier vip"), Reason.CRASH_LOOP, "activator: no tier vip"),
+        (an_ended_container(64), Reason.CRASH_LOOP, "activator: it ended with exit status 64: see the pod's log"),
+        (an_ended_container(137, reason="OOMKilled"), Reason.OUT_OF_MEMORY, "activator: it was killed for memory: see"),
+    ],
+)
+def test_a_sidecar_that_fails_is_named(container: ContainerStatus, reason: Reason, message: str) -> None:
+    judgement = judge(a_gateway(named(container, "activator")), NO_NODES, NOW)
+    assert (judgement.state, judgement.reason) == (PodState.FAILING, reason)
+    assert judgement.message.startswith(message)
+
+
+def test_what_has_done_its_work_before_the_pod_starts_is_no_failure() -> None:
+    done = ContainerStatus(
+        name="istio-init", state=ContainerState(terminated=ContainerStateTerminated(exit_code=0, reason="Completed"))
+    )
+    came_back = named(an_ended_container(1), "activator", ready=True)
+    assert judge(a_gateway(done, came_back), NO_NODES, NOW).state is PodState.STARTING
 
 
 def test_waiting_for_a_node_is_a_problem_only_after_a_while() -> None:

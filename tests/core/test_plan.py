@@ -20,6 +20,7 @@ def test_first_pass_creates_everything_in_an_order_that_serves_soonest() -> None
     plan = make_plan(a_body(replicas=2), seen(), OPTIONS, NOW)
     assert [tuple(apply.key) for apply in plan.applies] == [
         ("Service", "chat-replicas"),
+        ("Service", "chat-gateways"),
         ("Service", "chat"),
         ("ConfigMap", "chat-gateway"),
         ("Deployment", "chat-gateway"),
@@ -59,7 +60,7 @@ def test_status_says_where_clients_go_and_what_was_chosen() -> None:
 def test_an_upgrade_of_the_operator_keeps_the_images_that_were_chosen() -> None:
     cluster = Cluster(a_body(replicas=1))
     cluster.run()
-    newer = OPTIONS.__class__(server_image="server:2", gateway_image="gateway:2")
+    newer = OPTIONS.__class__(server_image="server:2", gateway_image="gateway:2", activator_image="activator:2")
     plan = make_plan(cluster.body, cluster.look(), newer, NOW)
     assert (plan.applies, plan.deletes, plan.status) == ((), (), None)
 

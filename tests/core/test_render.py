@@ -1,15 +1,12 @@
-"""Manifests: what they hold for each field of the spec, and that HAProxy understands its configuration."""
+"""Manifests: what they hold for each field of the spec."""
 
-import json
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gptoss_operator.api.spec import GptOssSpec
 from gptoss_operator.core.observation import Manifest
-from gptoss_operator.core.render.haproxy import ERRORS, error_json, haproxy_config, slots
+from gptoss_operator.core.render.haproxy.lanes import slots
 from gptoss_operator.core.render.pod import pod_template
 from gptoss_operator.core.render.statefulset import replica_set, revision_of
 from gptoss_runtime.contract import ServerOrders
@@ -98,21 +95,6 @@ def test_every_slot_has_the_same_revision_and_a_change_has_another() -> None:
 
 def test_the_example_becomes_what_it_became_before() -> None:
     assert manifests() == GOLDEN.read_text(), "if meant: python -m tests.core.golden, and say so in CHANGELOG.md"
-
-
-@pytest.mark.parametrize("fields", [{}, {"drainSeconds": 0, "replicas": 100, "routing": {"queue": {"maxRequests": 1}}}])
-def test_haproxy_accepts_its_configuration(haproxy: str, fields: dict[str, Any], tmp_path: Path) -> None:
-    file = tmp_path / "haproxy.cfg"
-    file.write_text(haproxy_config(OWNER, a_spec(**fields), 2, "cluster.local"))
-    check = subprocess.run([haproxy, "-c", "-f", str(file)], capture_output=True, text=True, check=False, timeout=20)
-    assert check.returncode == 0, check.stderr
-    assert "warning" not in check.stderr.lower()
-
-
-def test_errors_are_what_openai_clients_expect() -> None:
-    for kind, code, message in ERRORS.values():
-        body = json.loads(error_json(kind, code, message))
-        assert set(body["error"]) == {"message", "type", "param", "code"}
 
 
 @pytest.mark.parametrize(("replicas", "expected"), [(0, 32), (24, 32), (25, 64), (1000, 1024)])

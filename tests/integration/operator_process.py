@@ -32,6 +32,7 @@ class OperatorProcess:
                     "gptoss_operator",
                     "--server-image=server:1",
                     "--gateway-image=gateway:1",
+                    "--activator-image=activator:1",
                     f"--namespaces={namespace}",
                     "--http-host=127.0.0.1",
                     f"--http-port={self.port}",

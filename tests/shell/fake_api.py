@@ -38,6 +38,8 @@ class FakeApi:
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
         self.asked: list[tuple[str, str, dict[str, str], Any]] = []
+        self.accepted: list[str] = []
+        """The Accept header of each question."""
         self.used_up = asyncio.Event()
 
     @asynccontextmanager
@@ -56,6 +58,7 @@ class FakeApi:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         text = await request.text()
+        self.accepted.append(request.headers["Accept"])
         self.asked.append((request.method, request.path, dict(request.query), json.loads(text) if text else None))
         if not self.answers:
             self.used_up.set()

@@ -77,3 +77,14 @@ def test_nothing_is_late_when_kopf_is_first(clock: list[float]) -> None:
     clock[0] += 1000
 
     assert bodies.late() is None
+
+
+def test_the_users_of_a_secret_are_those_of_its_namespace_that_name_it() -> None:
+    bodies = Bodies()
+    body = a_body()
+    body["spec"] = {"routing": {"apiKeys": {"secretName": "keys"}}}
+    bodies.deliver(body)
+
+    assert list(bodies.users_of_secret(Key("demo", "keys"))) == [CHAT]
+    assert list(bodies.users_of_secret(Key("demo", "other"))) == []
+    assert list(bodies.users_of_secret(Key("elsewhere", "keys"))) == []

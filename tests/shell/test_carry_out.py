@@ -4,7 +4,7 @@ import pytest
 
 from gptoss_operator.api import names
 from gptoss_operator.api.status import GptOssStatus, Reason
-from gptoss_operator.core.actions import Apply, Delete, Note, Plan, digest_of
+from gptoss_operator.core.actions import Annotate, Apply, Delete, Note, Plan, digest_of
 from gptoss_operator.core.observation import ChildKey, Manifest
 from gptoss_operator.errors import Conflict, KubernetesError, NotFound, Refused, Unavailable
 from gptoss_operator.shell.bodies import Bodies
@@ -61,6 +61,14 @@ class Recorder:
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str, resource_version: str) -> Manifest:
         assert (kind, namespace) == ("StatefulSet", OWNER.namespace)
         return self._answer(f"delete {name} {uid} {resource_version}", {"kind": "Status", "status": "Success"})
+
+    async def annotate(
+        self, kind: str, namespace: str, name: str, *, uid: str, annotations: dict[str, str]
+    ) -> Manifest:
+        assert (kind, namespace) == ("Pod", OWNER.namespace)
+        pod = an_object("Pod", name, version=6, uid=uid)
+        pod["metadata"]["annotations"] = annotations
+        return self._answer(f"annotate {name} {uid} {annotations}", pod)
 
     async def create_event(self, event: Manifest) -> None:
         self.sent.append(event)
@@ -247,6 +255,51 @@ def test_a_delete_that_fails_stops_nothing(answer: KubernetesError, conflicts: i
 
     assert recorder.calls == ["delete chat-r1 u 3", "status"]
     assert outcome.conflicts == conflicts
+
+
+AN_ANNOTATION = Annotate(pod="chat-gateway-x", uid="u", annotation=names.ANNOTATION_KEYS, value="7", reason="new keys")
+ANNOTATE = "annotate chat-gateway-x u {'gptoss.dev/keys': '7'}"
+
+
+def test_a_pod_that_was_annotated_is_seen_so_by_the_next_pass() -> None:
+    recorder = Recorder()
+    hands = hands_of(recorder)
+
+    do(Plan(annotates=(AN_ANNOTATION,), status=STATUS, reason="x"), hands)
+
+    assert recorder.calls == [ANNOTATE, "status"]
+    pod = hands.cluster.pods.get(Key("demo", "chat-gateway-x"))
+    assert pod is not None
+    assert pod.metadata.annotations.keys_version == "7"
+
+
+@pytest.mark.parametrize("answer", [NotFound("gone"), Conflict("another"), Refused("may not")])
+def test_a_pod_that_cannot_be_annotated_stops_nothing(answer: KubernetesError) -> None:
+    recorder = Recorder()
+    recorder.answers[ANNOTATE] = answer
+
+    outcome = do(Plan(annotates=(AN_ANNOTATION,), status=STATUS, reason="x"), hands_of(recorder))
+
+    assert recorder.calls == [ANNOTATE, "status"]
+    assert outcome == Outcome(problems_changed=False, conflicts=0)
+
+
+def test_a_kind_that_the_cluster_does_not_have_is_named_with_the_remedy() -> None:
+    recorder = Recorder()
+    recorder.answers["apply a"] = NotFound("the server could not find the requested resource")
+    hands = hands_of(recorder)
+    manifest = an_object("InferencePool", "a")
+    apply = Apply(manifest=manifest, digest=digest_of(manifest), exists=False, reason="it is missing")
+
+    assert do(Plan(applies=(apply, an_apply("b")), status=STATUS, reason="x"), hands).problems_changed
+
+    assert recorder.calls == ["get a", "apply a", "apply b", "status"]
+    (problem,) = hands.ledger.problems(CHAT).values()
+    assert problem.reason is Reason.KIND_NOT_INSTALLED
+    assert problem.message == (
+        "the cluster has no InferencePool (inference.networking.k8s.io): "
+        "install its CustomResourceDefinition, or take it out of spec"
+    )
 
 
 def test_a_status_of_an_object_that_is_gone_is_dropped() -> None:

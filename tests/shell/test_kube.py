@@ -82,6 +82,17 @@ def test_a_delete_names_the_very_object() -> None:
     assert body["propagationPolicy"] == "Background"
 
 
+def test_an_annotation_is_for_the_very_object() -> None:
+    _, (method, path, query, body) = ask(
+        Answer(body={"kind": "Pod"}),
+        lambda kube: kube.annotate("Pod", "demo", "chat-gateway-x", uid="u", annotations={"gptoss.dev/keys": "7"}),
+    )
+
+    assert (method, path) == ("PATCH", "/api/v1/namespaces/demo/pods/chat-gateway-x")
+    assert query == {"fieldManager": "gptoss-operator"}
+    assert body == {"metadata": {"uid": "u", "annotations": {"gptoss.dev/keys": "7"}}}
+
+
 def test_a_refusal_says_what_was_tried() -> None:
     with pytest.raises(Refused, match=r"apply /api/v1/namespaces/demo/services/chat: no such port \(422\)"):
         ask(

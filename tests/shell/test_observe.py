@@ -1,4 +1,5 @@
 from gptoss_operator.api.names import COMPONENT_GATEWAY, COMPONENT_REPLICA, identity
+from gptoss_operator.core.objects import Child
 from gptoss_operator.core.observation import ChildKey
 from gptoss_operator.shell.cluster import Cluster
 from gptoss_operator.shell.ledger import Ledger
@@ -69,3 +70,30 @@ def test_nodes_are_seen_by_name() -> None:
     cluster.nodes.seen(None, a_node("n1"))
 
     assert list(observe(OWNER, cluster, Ledger()).nodes) == ["n1"]
+
+
+def a_secret(name: str, version: int) -> Child:
+    return a_child(name, version=version, owner_uid=None)
+
+
+def test_secrets_are_seen_by_version_as_far_as_they_may_be_read() -> None:
+    cluster = a_cluster()
+    assert observe(OWNER, cluster, Ledger(), secret_names=["keys"]).secrets is None
+
+    cluster.secrets.replace(None, [a_secret("keys", 3), a_secret("other", 4)], "9")
+    assert observe(OWNER, cluster, Ledger(), secret_names=["keys", "cert"]).secrets == {"keys": "3"}
+
+    cluster.secrets.not_watched(None)
+    assert observe(OWNER, cluster, Ledger(), secret_names=["keys"]).secrets is None
+
+
+def test_a_change_of_a_secret_wakes_those_who_use_it() -> None:
+    woken: list[Key] = []
+    cluster = Cluster((), woken.append, lambda secret: [CHAT] if secret == Key("demo", "keys") else [])
+
+    cluster.secrets.seen(None, a_secret("keys", 3))
+    cluster.secrets.seen(None, a_secret("other", 4))
+    cluster.secrets.seen(None, a_secret("keys", 5))
+    cluster.secrets.seen_gone(None, a_secret("keys", 6))
+
+    assert woken == [CHAT, CHAT, CHAT]

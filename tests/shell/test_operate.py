@@ -22,7 +22,7 @@ CHAT = Key("demo", "chat")
 def with_operator(test: Callable[[Operator], T]) -> T:
     async def run() -> T:
         async with FakeApi().serve() as kube:
-            return test(Operator(Settings(server_image="s", gateway_image="g"), kube, Telemetry()))
+            return test(Operator(Settings(server_image="s", gateway_image="g", activator_image="a"), kube, Telemetry()))
 
     return asyncio.run(run())
 

@@ -16,7 +16,7 @@ from tests.shell.test_carry_out import Recorder, hands_of
 
 
 CHAT = Key("demo", "chat")
-OPTIONS = RenderOptions(server_image="s", gateway_image="g")
+OPTIONS = RenderOptions(server_image="s", gateway_image="g", activator_image="a")
 MANIFEST = an_object("Service", "chat")
 APPLY = Apply(manifest=MANIFEST, digest=digest_of(MANIFEST), exists=True, reason="it is missing")
 

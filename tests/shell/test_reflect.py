@@ -180,8 +180,9 @@ def test_a_list_that_hangs_does_not_sync() -> None:
     assert result.store.get(Key("demo", "a")) is None
 
 
-def test_a_kind_that_may_not_be_read_counts_as_seen_only_if_it_is_optional() -> None:
-    forbidden = Answer(status=403, body=a_failure(403, "may not list"))
+@pytest.mark.parametrize("status", [403, 404], ids=["may not be read", "is not there"])
+def test_a_kind_that_cannot_be_read_counts_as_seen_only_if_it_is_optional(status: int) -> None:
+    forbidden = Answer(status=status, body=a_failure(status, "may not list"))
 
     async def synced(*, optional: bool) -> bool:
         result, fake = Run(), FakeApi(forbidden, forbidden)
@@ -193,7 +194,34 @@ def test_a_kind_that_may_not_be_read_counts_as_seen_only_if_it_is_optional() -> 
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+            assert not result.store.watches(None)
             return reflector.synced.is_set()
 
     assert asyncio.run(synced(optional=True))
     assert not asyncio.run(synced(optional=False))
+
+
+def test_of_secrets_only_names_and_versions_are_asked_for() -> None:
+    async def test() -> tuple[FakeApi, Store[Child]]:
+        secret = an_object("Secret", "keys", version=3)
+        store: Store[Child] = Store(lambda _before, _after: None)
+        fake = FakeApi(a_page(10, secret), Answer(lines=[an_event("MODIFIED", secret)]))
+        async with fake.serve() as kube:
+            reflector = Reflector(kube, "Secret", Child, store, namespace="demo", backoff_seconds=(0.01, 0.02))
+            task = asyncio.create_task(reflector.run())
+            await fake.used_up.wait()
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        return fake, store
+
+    fake, store = asyncio.run(test())
+    assert fake.accepted[:2] == [
+        "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+        "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+    ]
+    assert {query["fieldSelector"] for _, _, query, _ in fake.asked} == {
+        "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,type!=kubernetes.io/dockerconfigjson"
+    }
+    assert store.watches("demo")
+    assert not store.watches("other")

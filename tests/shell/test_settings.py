@@ -5,7 +5,7 @@ from gptoss_operator.errors import SettingsError
 from gptoss_operator.shell.settings import parse
 
 
-IMAGES = ["--server-image", "server:1", "--gateway-image", "gateway:1"]
+IMAGES = ["--server-image", "server:1", "--gateway-image", "gateway:1", "--activator-image", "activator:1"]
 
 
 def test_defaults_serve_all_namespaces() -> None:
@@ -14,19 +14,23 @@ def test_defaults_serve_all_namespaces() -> None:
     assert settings.namespaces == ()
     assert settings.http_port == 8080
     assert settings.resync_seconds == 300
-    assert settings.render_options == RenderOptions(server_image="server:1", gateway_image="gateway:1")
+    assert settings.render_options == RenderOptions(
+        server_image="server:1", gateway_image="gateway:1", activator_image="activator:1"
+    )
 
 
 def test_the_environment_gives_defaults_and_arguments_go_before_it() -> None:
     environment = {
         "GPTOSS_SERVER_IMAGE": "server:2",
         "GPTOSS_GATEWAY_IMAGE": "gateway:2",
+        "GPTOSS_ACTIVATOR_IMAGE": "activator:2",
         "GPTOSS_NAMESPACES": "a, b",
         "GPTOSS_HTTP_PORT": "",
     }
     settings = parse(["--server-image", "server:3"], environment)
 
     assert (settings.server_image, settings.gateway_image) == ("server:3", "gateway:2")
+    assert settings.activator_image == "activator:2"
     assert settings.namespaces == ("a", "b")
     assert settings.http_port == 8080
 
@@ -36,6 +40,7 @@ def test_the_environment_gives_defaults_and_arguments_go_before_it() -> None:
     [
         ([], "--server-image is missing: give it, or set GPTOSS_SERVER_IMAGE"),
         (["--server-image", "s"], "--gateway-image is missing"),
+        (IMAGES[:4], "--activator-image is missing: give it, or set GPTOSS_ACTIVATOR_IMAGE"),
         ([*IMAGES, "--http-port", "http"], "--http-port is 'http': it must be a number from 0 to 65535"),
         ([*IMAGES, "--resync-seconds", "0"], "--resync-seconds is '0'"),
         ([*IMAGES, "--resync-seconds", "nan"], "--resync-seconds is 'nan'"),

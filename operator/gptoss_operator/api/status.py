@@ -59,7 +59,7 @@ class Reason(StrEnum):
     CRASH_LOOP = "CrashLoop"
     POD_NOT_CREATED = "PodNotCreated"
     GATEWAY_FAILED = "GatewayFailed"
-    SECRET_NOT_FOUND = "SecretNotFound"
+    SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - a word for programs
     KIND_NOT_INSTALLED = "KindNotInstalled"
 
     REPLICA_CREATED = "ReplicaCreated"

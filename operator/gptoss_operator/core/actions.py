@@ -38,6 +38,17 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Annotate:
+    """Set one annotation of one pod, if it still is the one that was seen."""
+
+    pod: str
+    uid: str
+    annotation: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
     """One Kubernetes Event about the user's object."""
 
@@ -54,6 +65,7 @@ class Plan:
 
     applies: tuple[Apply, ...] = ()
     deletes: tuple[Delete, ...] = ()
+    annotates: tuple[Annotate, ...] = ()
     status: GptOssStatus | None
     """The status to write, or None when the one that is there is right."""
     notes: tuple[Note, ...] = ()

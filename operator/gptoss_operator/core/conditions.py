@@ -15,6 +15,8 @@ from gptoss_operator.core.observation import Owner, Problem
 MESSAGE_LENGTH = 1024
 STALLING = frozenset({Reason.INVALID_SPEC, Reason.NAME_TAKEN, Reason.REFUSED_BY_CLUSTER, Reason.SERVER_REFUSED_ORDERS})
 """Problems that no waiting heals."""
+BESIDE = (Reason.SECRET_NOT_FOUND, Reason.KIND_NOT_INSTALLED)
+"""Problems of what the spec refers to, and not of the spec: it is accepted, and goes on when that is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,7 @@ def assess(
     # Children of a deleted object of the same name are in the way for a moment only.
     passing = [problem for problem in problems if problem.reason is Reason.EARLIER_BEING_REMOVED]
     problems = [problem for problem in problems if problem not in passing]
-    accepted = _accepted(problems)
+    accepted = _accepted([problem for problem in problems if problem.reason not in BESIDE])
     degraded = _degraded(owner, replicas, gateway, problems)
     progressing = _waiting_for(passing) or _progressing(owner, replicas, steps, gateway)
     available = _available(owner, desired, replicas, gateway, degraded)
@@ -160,19 +162,31 @@ def _on_the_way(reason: Reason, message: str) -> Finding:
 
 
 def _degraded(owner: Owner, replicas: Sequence[Replica], gateway: GatewayView, problems: Sequence[Problem]) -> Finding:
-    """Return what is wrong: a refused object, then the failing replicas, then the gateway."""
+    """Return what is wrong: a refused object, then the failing replicas, then the gateway, then what is beside it.
+
+    A missing Secret goes before the gateway, which may fail because of it.
+    """
+    refusals = [problem for problem in problems if problem.reason not in BESIDE]
+    secrets, kinds = ([problem for problem in problems if problem.reason is reason] for reason in BESIDE)
     failing = {r.slot: r.judgement for r in replicas if r.exists and r.judgement.state is PodState.FAILING}
-    if problems:
-        message = "; ".join(sorted(problem.message for problem in problems))
-        return _wrong(problems[0].reason, message)
+    if refusals:
+        return _problems(refusals)
     if failing:
         first = failing[min(failing)]
         return _wrong(first.reason, _each(owner, {slot: j.message for slot, j in failing.items()}))
+    if secrets:
+        return _problems(secrets)
     if gateway.trouble:
         return _wrong(Reason.GATEWAY_FAILED, f"gateway: {gateway.trouble.message}")
+    if kinds:
+        return _problems(kinds)
     return Finding(
         type=ConditionType.DEGRADED, holds=False, reason=Reason.AS_EXPECTED, message="nothing is known to be wrong"
     )
+
+
+def _problems(problems: Sequence[Problem]) -> Finding:
+    return _wrong(problems[0].reason, "; ".join(sorted(problem.message for problem in problems)))
 
 
 def _wrong(reason: Reason, message: str) -> Finding:

@@ -1,10 +1,11 @@
 """What is wrong with a pod, in words that a user can act on."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from gptoss_operator.api.names import REPLICA_CONTAINER
 from gptoss_operator.api.status import Reason
 from gptoss_operator.core.objects import ContainerStatus, Node, Pod
 from gptoss_runtime.contract import ExitCode
@@ -38,12 +39,15 @@ PENDING_TOO_LONG = timedelta(minutes=5)
 KILLED = 128 + 9
 """Exit status of a container that SIGKILL (9) ended."""
 EXITS: dict[int, tuple[Reason, str]] = {
+    KILLED: (Reason.CRASH_LOOP, "it was killed (SIGKILL), by hand or for the node's memory"),
+}
+"""What exit statuses of any container mean, and what to say when it left no words."""
+SERVER_EXITS: dict[int, tuple[Reason, str]] = EXITS | {
     ExitCode.BAD_ORDERS: (Reason.SERVER_REFUSED_ORDERS, "the server refused its orders"),
     ExitCode.START_FAILED: (Reason.SERVER_START_FAILED, "vLLM ended before it was ready: see the pod's log"),
     ExitCode.ENGINE_DIED: (Reason.ENGINE_DIED, "vLLM's engine died and is started again: see the pod's log"),
-    KILLED: (Reason.CRASH_LOOP, "it was killed (SIGKILL), by hand or for the node's memory"),
 }
-"""What exit statuses mean, and what to say when the container left no words."""
+"""The same of the model server's container."""
 MESSAGE_LENGTH = 500
 
 IMAGE_REASONS = frozenset(
@@ -102,19 +106,21 @@ def _on_lost_node(pod: Pod, nodes: Mapping[str, Node]) -> Judgement | None:
 
 def _waiting(pod: Pod) -> Judgement | None:
     """Return why the kubelet cannot create a container."""
-    for container in pod.status.container_statuses:
+    for container, whose in _containers(pod):
         waiting = container.state.waiting
         if waiting is None:
             continue
         if waiting.reason in IMAGE_REASONS:
             text = _short(waiting.message or waiting.reason)
             return _failing(
-                Reason.IMAGE_PULL_FAILED, f"its image cannot be had ({text}): correct the image, or its pull secret"
+                Reason.IMAGE_PULL_FAILED,
+                f"{whose}its image cannot be had ({text}): correct the image, or its pull secret",
             )
         if waiting.reason in CONFIG_REASONS:
             text = _short(waiting.message or waiting.reason)
             return _failing(
-                Reason.CONTAINER_CONFIG_ERROR, f"its container cannot be created ({text}): create what it refers to"
+                Reason.CONTAINER_CONFIG_ERROR,
+                f"{whose}its container cannot be created ({text}): create what it refers to",
             )
     return None
 
@@ -123,22 +129,34 @@ def _ended(pod: Pod) -> Judgement | None:
     """Return why a container ended, if it is not ready again since."""
     if pod.status.phase == "Failed" and not pod.status.container_statuses:
         return _failing(Reason.CRASH_LOOP, _short(pod.status.message or pod.status.reason or "the pod failed"))
-    for container in pod.status.container_statuses:
-        if found := _container_ended(container):
+    for container, whose in _containers(pod):
+        if found := _container_ended(container, whose):
             return found
     return None
 
 
-def _container_ended(container: ContainerStatus) -> Judgement | None:
+def _container_ended(container: ContainerStatus, whose: str) -> Judgement | None:
     """Return why a container ended: in its own last words, if it left any."""
     ended = container.state.terminated or container.last_state.terminated
-    if ended is None:
+    if ended is None or container.ready:
         return None
     if ended.reason == "OOMKilled":
-        return _failing(Reason.OUT_OF_MEMORY, "it was killed for memory: raise spec.pod.resources.memory")
+        remedy = "raise spec.pod.resources.memory" if container.name == REPLICA_CONTAINER else "see the pod's log"
+        return _failing(Reason.OUT_OF_MEMORY, f"{whose}it was killed for memory: {remedy}")
     unknown = (Reason.CRASH_LOOP, f"it ended with exit status {ended.exit_code}: see the pod's log")
-    reason, words = EXITS.get(ended.exit_code, unknown)
-    return _failing(reason, _short(ended.message) or words)
+    known = SERVER_EXITS if container.name == REPLICA_CONTAINER else EXITS
+    reason, words = known.get(ended.exit_code, unknown)
+    return _failing(reason, whose + (_short(ended.message) or words))
+
+
+def _containers(pod: Pod) -> Iterator[tuple[ContainerStatus, str]]:
+    """Yield what may keep the pod from being ready, and whose it is: sidecars, which start first, then the others."""
+    for container in pod.status.init_container_statuses:
+        # One that has done its work and is not ready again is no failure: it is no sidecar.
+        if container.state.terminated is None or container.state.terminated.exit_code:
+            yield container, f"{container.name}: "
+    for container in pod.status.container_statuses:
+        yield container, ""
 
 
 def _failing(reason: Reason, message: str) -> Judgement:

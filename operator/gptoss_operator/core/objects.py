@@ -7,6 +7,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from gptoss_operator.api import names
+
 
 class OwnerReference(Struct, frozen=True, rename="camel"):
     """Who an object belongs to."""
@@ -15,6 +17,13 @@ class OwnerReference(Struct, frozen=True, rename="camel"):
     kind: str
     name: str
     controller: bool = False
+
+
+class Annotations(Struct, frozen=True, rename={"keys_version": names.ANNOTATION_KEYS}):
+    """The annotations that the operator reads."""
+
+    keys_version: str = ""
+    """On a gateway pod: version of the Secret with API keys that it was last told of."""
 
 
 class ObjectMeta(Struct, frozen=True, rename="camel"):
@@ -28,6 +37,7 @@ class ObjectMeta(Struct, frozen=True, rename="camel"):
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
     labels: dict[str, str] = {}
+    annotations: Annotations = Annotations()
     owner_references: tuple[OwnerReference, ...] = ()
 
 
@@ -93,6 +103,7 @@ class PodStatus(Struct, frozen=True, rename="camel"):
     message: str = ""
     conditions: tuple[PodCondition, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
 
 
 class Pod(Struct, frozen=True):
@@ -104,7 +115,10 @@ class Pod(Struct, frozen=True):
 
 
 class Child(Struct, frozen=True):
-    """An object that the operator applied: StatefulSet, Deployment, Service, ConfigMap, PodDisruptionBudget."""
+    """An object that the operator applied: StatefulSet, Deployment, Service, ConfigMap and so on.
+
+    Also what the operator only has to know the version of.
+    """
 
     metadata: ObjectMeta
 

@@ -41,9 +41,15 @@ class ObservedChild:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Why a child could not be applied."""
+    """Why a child could not be applied, or what the spec refers to and is not there."""
 
-    reason: Literal[Reason.NAME_TAKEN, Reason.REFUSED_BY_CLUSTER, Reason.EARLIER_BEING_REMOVED]
+    reason: Literal[
+        Reason.NAME_TAKEN,
+        Reason.REFUSED_BY_CLUSTER,
+        Reason.EARLIER_BEING_REMOVED,
+        Reason.KIND_NOT_INSTALLED,
+        Reason.SECRET_NOT_FOUND,
+    ]
     message: str
     """What was refused, and what the user can do."""
 
@@ -54,7 +60,7 @@ class Observation:
 
     owner: Owner
     children: Mapping[ChildKey, ObservedChild] = field(default_factory=dict)
-    """StatefulSets, Services, ConfigMaps, Deployments and PodDisruptionBudgets that the owner controls."""
+    """What the operator applied: StatefulSets, Services and so on that the owner controls."""
     replica_pods: tuple[Pod, ...] = ()
     """Pods of the replicas, terminating ones included."""
     gateway_pods: tuple[Pod, ...] = ()
@@ -63,5 +69,7 @@ class Observation:
     """When each StatefulSet that has no pod was first seen without one, by its name."""
     nodes: Mapping[str, Node] = field(default_factory=dict)
     """Nodes by name, as far as they may be read."""
+    secrets: Mapping[str, str] | None = None
+    """Version of each Secret that the spec names and that exists. None: Secrets may not be read."""
     problems: Mapping[ChildKey, Problem] = field(default_factory=dict)
     """Children that could not be applied in an earlier pass, until it succeeds."""

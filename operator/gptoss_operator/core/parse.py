@@ -9,6 +9,10 @@ from gptoss_operator.api.status import GptOssStatus
 from gptoss_operator.errors import InvalidSpec
 
 
+SECRET_FIELDS = (("apiKeys", "secretName"), ("tls", "secretName"), ("contentFilter", "apiKeySecretName"))
+"""Fields below `spec.routing` that name a Secret."""
+
+
 def parse_spec(body: dict[str, Any]) -> GptOssSpec:
     """Return the spec of a GptOssDeployment.
 
@@ -22,6 +26,13 @@ def parse_spec(body: dict[str, Any]) -> GptOssSpec:
         field = ".".join(str(part) for part in ("spec", *first["loc"]))
         hint = "correct it, or install the CRD that belongs to this operator"
         raise InvalidSpec(f"{field}: {first['msg']}; {hint}") from error
+
+
+def secret_names(body: dict[str, Any]) -> frozenset[str]:
+    """Return the Secrets that the gateway uses, whether or not the rest of the spec can be understood."""
+    routing = (body.get("spec") or {}).get("routing") or {}
+    uses = ((routing.get(name) or {}).get(field) for name, field in SECRET_FIELDS)
+    return frozenset(name for name in uses if name)
 
 
 def parse_status(body: dict[str, Any]) -> GptOssStatus:

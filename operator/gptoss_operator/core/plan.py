@@ -15,7 +15,7 @@ from gptoss_operator.api.names import (
 )
 from gptoss_operator.api.spec import GptOssSpec, desired_replicas, served_name
 from gptoss_operator.api.status import ConditionType, GptOssStatus, Reason, ResolvedDefaults
-from gptoss_operator.core.actions import Apply, Delete, Note, Plan, digest_of
+from gptoss_operator.core.actions import Annotate, Apply, Delete, Note, Plan, digest_of
 from gptoss_operator.core.conditions import Finding, GatewayView, assess, dated, refused
 from gptoss_operator.core.fleet import POD_EXPECTED_WITHIN, Action, Replica, Step, decide_fleet, replicas_of
 from gptoss_operator.core.health import PENDING_TOO_LONG, PodState, judge
@@ -24,11 +24,14 @@ from gptoss_operator.core.observation import ChildKey, Manifest, Observation
 from gptoss_operator.core.parse import parse_spec, parse_status
 from gptoss_operator.core.render.disruption import disruption_budget
 from gptoss_operator.core.render.gateway import gateway_config, gateway_deployment
-from gptoss_operator.core.render.haproxy import GATEWAY_PORT, haproxy_config
+from gptoss_operator.core.render.gateway_pod import GatewayImages
+from gptoss_operator.core.render.haproxy.files import gateway_files
+from gptoss_operator.core.render.inference_pool import pool_of_replicas
 from gptoss_operator.core.render.options import RenderOptions
 from gptoss_operator.core.render.pod import pod_template
-from gptoss_operator.core.render.service import client_url, clients_service, replicas_service
+from gptoss_operator.core.render.service import client_url, clients_service, peers_service, replicas_service
 from gptoss_operator.core.render.statefulset import replica_set, revision_of
+from gptoss_operator.core.secrets import missing_secrets, tell_of_keys
 from gptoss_operator.errors import InvalidSpec
 
 
@@ -53,6 +56,7 @@ def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, n
     wanted = {**_shared_children(spec, desired, resolved, seen, options), **_replica_sets(seen, steps, template)}
     applies = tuple(_applies(wanted, steps, seen))
     deletes = (*_replica_deletes(replicas, steps), *_leftovers(wanted, seen))
+    annotates = tuple(tell_of_keys(spec.routing, seen))
     gateways = _gateway_view(spec, seen, now)
     findings = assess(
         owner=seen.owner,
@@ -60,12 +64,12 @@ def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, n
         replicas=replicas,
         steps=steps,
         gateway=gateways,
-        problems=tuple(seen.problems.values()),
+        problems=(*seen.problems.values(), *missing_secrets(spec.routing, seen)),
     )
     status = GptOssStatus(
         observed_generation=seen.owner.generation,
         conditions=dated(findings, before.conditions, seen.owner.generation, now),
-        url=client_url(seen.owner, options.cluster_domain),
+        url=client_url(seen.owner, spec.routing, options.cluster_domain),
         served_model=served_name(spec, seen.owner.name),
         replicas=sum(r.exists for r in replicas),
         ready_replicas=sum(r.ready for r in replicas),
@@ -81,10 +85,11 @@ def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, n
     return Plan(
         applies=applies,
         deletes=deletes,
+        annotates=annotates,
         status=status if status != before else None,
         notes=notes_of(seen.owner, steps, before, status),
         look_again_in_seconds=_look_again(replicas),
-        reason=_reason(applies, deletes, steps, findings),
+        reason=_reason(applies, deletes, annotates, steps, findings),
     )
 
 
@@ -107,6 +112,7 @@ def _resolve(before: GptOssStatus, options: RenderOptions) -> ResolvedDefaults:
     return ResolvedDefaults(
         image=chosen.image or options.server_image,
         gateway_image=chosen.gateway_image or options.gateway_image,
+        activator_image=chosen.activator_image or options.activator_image,
     )
 
 
@@ -115,15 +121,21 @@ def _shared_children(
 ) -> dict[ChildKey, Manifest]:
     """Return everything but the replicas, in the order in which it is applied."""
     owner = seen.owner
-    config = haproxy_config(owner, spec, desired, options.cluster_domain)
-    image = spec.routing.gateway.image or resolved.gateway_image or options.gateway_image
+    files = gateway_files(owner, spec, desired, options.cluster_domain)
+    images = GatewayImages(
+        haproxy=spec.routing.gateway.image or resolved.gateway_image or options.gateway_image,
+        activator=spec.routing.gateway.activator_image or resolved.activator_image or options.activator_image,
+    )
+    pool = spec.routing.inference_pool
     return _by_key(
         replicas_service(owner),
-        clients_service(owner, GATEWAY_PORT),
-        gateway_config(owner, config),
-        gateway_deployment(owner, spec, image, config, options),
+        peers_service(owner),
+        clients_service(owner, spec.routing),
+        gateway_config(owner, files),
+        gateway_deployment(owner, spec, images, files, options),
         disruption_budget(owner, replica_disruption_budget(owner.name), COMPONENT_REPLICA),
         disruption_budget(owner, gateway(owner.name), COMPONENT_GATEWAY),
+        *((pool_of_replicas(owner, pool),) if pool else ()),
     )
 
 
@@ -196,7 +208,11 @@ def _look_again(replicas: Sequence[Replica]) -> float | None:
 
 
 def _reason(
-    applies: Sequence[Apply], deletes: Sequence[Delete], steps: Sequence[Step], findings: Sequence[Finding]
+    applies: Sequence[Apply],
+    deletes: Sequence[Delete],
+    annotates: Sequence[Annotate],
+    steps: Sequence[Step],
+    findings: Sequence[Finding],
 ) -> str:
     done = [f"{s.action} slot {s.slot}: {s.reason}" for s in steps if s.action not in (Action.KEEP, Action.HOLD)]
     stepped = {str(s.slot) for s in steps if s.action not in (Action.KEEP, Action.HOLD)}
@@ -208,6 +224,7 @@ def _reason(
     done += [
         f"delete {d.key.kind} {d.key.name}: {d.reason}" for d in deletes if d.key.kind not in ("StatefulSet", "Pod")
     ]
+    done += [f"annotate Pod {a.pod}: {a.reason}" for a in annotates]
     if done:
         return "; ".join(done)
     state = next((f for f in findings if f.type is ConditionType.PROGRESSING), None)

@@ -10,6 +10,7 @@ from typing import Final
 
 from gptoss_operator.core.objects import Child
 from gptoss_operator.core.observation import Manifest
+from gptoss_operator.core.parse import secret_names
 from gptoss_operator.shell.store import Key, is_newer, key_of
 
 
@@ -32,6 +33,14 @@ class Bodies:
     def keys(self) -> Iterable[Key]:
         """Return the names of all objects."""
         return list(self._bodies)
+
+    def users_of_secret(self, secret: Key) -> Iterable[Key]:
+        """Return the names of the objects whose gateway uses a Secret."""
+        return [
+            key
+            for key, body in self._bodies.items()
+            if key.namespace == secret.namespace and secret.name in secret_names(body)
+        ]
 
     def deliver(self, body: Manifest) -> Key:
         """Take in what kopf delivered; return whose it is."""

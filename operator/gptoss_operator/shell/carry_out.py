@@ -1,4 +1,4 @@
-"""Does what a plan says, in its order: applies, deletes, events, and the status last.
+"""Does what a plan says, in its order: applies, deletes, annotations, events, and the status last.
 
 A refusal of one object is remembered for the next pass, which says so in a condition; it does not stop the others.
 When the API server is not available the pass ends, and the queue begins it again later.
@@ -15,7 +15,7 @@ import msgspec
 
 from gptoss_operator.api import names
 from gptoss_operator.api.status import GptOssStatus, Reason
-from gptoss_operator.core.actions import Apply, Delete, Plan
+from gptoss_operator.core.actions import Annotate, Apply, Delete, Plan
 from gptoss_operator.core.objects import Child, Pod
 from gptoss_operator.core.observation import ChildKey, Manifest, Owner, Problem
 from gptoss_operator.errors import Conflict, KubernetesError, NotFound, Refused, Unavailable
@@ -24,7 +24,7 @@ from gptoss_operator.shell.cluster import Cluster
 from gptoss_operator.shell.ledger import Ledger
 from gptoss_operator.shell.notes import NoteLimiter, event_of
 from gptoss_operator.shell.observe import is_controlled_by
-from gptoss_operator.shell.resources import POD
+from gptoss_operator.shell.resources import OPTIONAL_CHILD_KINDS, POD, RESOURCES
 from gptoss_operator.shell.store import Key
 
 
@@ -52,6 +52,12 @@ class Writer(Protocol):
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str, resource_version: str) -> Manifest:
         """Delete one object."""
+        ...
+
+    async def annotate(
+        self, kind: str, namespace: str, name: str, *, uid: str, annotations: dict[str, str]
+    ) -> Manifest:
+        """Set annotations of one object."""
         ...
 
     async def create_event(self, event: Manifest) -> None:
@@ -93,6 +99,8 @@ async def carry_out(plan: Plan, owner: Owner, hands: Hands) -> Outcome:
         await _apply(apply, owner, hands)
     for delete in plan.deletes:
         conflicts += not await _delete(delete, owner, hands)
+    for annotate in plan.annotates:
+        await _annotate(annotate, owner, hands)
     hands.ledger.retract_problems(deployment, frozenset(apply.key for apply in plan.applies))
     await _send_notes(plan, owner, hands)
     if plan.status is not None:
@@ -108,7 +116,7 @@ async def _apply(apply: Apply, owner: Owner, hands: Hands) -> None:
         try:
             answer = await _applied(apply, hands)
         except (Refused, Conflict, NotFound) as error:
-            obstacle = _refusal(error)
+            obstacle = _refusal(error, apply.key)
         else:
             applied = msgspec.convert(answer, Child)
             labels = apply.manifest["metadata"].get("labels", {})
@@ -142,7 +150,7 @@ async def _obstacle(key: ChildKey, owner: Owner, hands: Hands) -> Problem | None
     except NotFound:
         return None
     except Refused as error:
-        return _refusal(error)
+        return _refusal(error, key)
     if is_controlled_by(found, owner.uid):
         return None
     controllers = [reference for reference in found.owner_references if reference.controller]
@@ -157,7 +165,13 @@ async def _obstacle(key: ChildKey, owner: Owner, hands: Hands) -> Problem | None
     return Problem(reason=Reason.NAME_TAKEN, message=message)
 
 
-def _refusal(error: KubernetesError) -> Problem:
+def _refusal(error: KubernetesError, key: ChildKey) -> Problem:
+    if key.kind in OPTIONAL_CHILD_KINDS and isinstance(error, NotFound):
+        group = RESOURCES[key.kind].group
+        message = (
+            f"the cluster has no {key.kind} ({group}): install its CustomResourceDefinition, or take it out of spec"
+        )
+        return Problem(reason=Reason.KIND_NOT_INSTALLED, message=message)
     return Problem(reason=Reason.REFUSED_BY_CLUSTER, message=str(error))
 
 
@@ -187,6 +201,23 @@ async def _delete(delete: Delete, owner: Owner, hands: Hands) -> bool:
     else:
         store.remember_gone(key, delete.uid)
     return True
+
+
+async def _annotate(annotate: Annotate, owner: Owner, hands: Hands) -> None:
+    """Annotate a pod. Where that fails, the kubelet looks at what it has mounted by itself, a minute later."""
+    _check_may_write(hands)
+    try:
+        answer = await hands.writer.annotate(
+            POD,
+            owner.namespace,
+            annotate.pod,
+            uid=annotate.uid,
+            annotations={annotate.annotation: annotate.value},
+        )
+    except (NotFound, Conflict, Refused) as error:
+        logger.info("%s/%s: %s %s not annotated: %s", owner.namespace, owner.name, POD, annotate.pod, error)
+        return
+    hands.cluster.pods.remember(hands.cluster.scope_of(owner.namespace), msgspec.convert(answer, Pod))
 
 
 async def _send_notes(plan: Plan, owner: Owner, hands: Hands) -> None:

@@ -6,8 +6,8 @@ from typing import Final
 from gptoss_operator.api import names
 from gptoss_operator.core.objects import Child, Node, Pod
 from gptoss_operator.shell.reflect import Reflector, Source
-from gptoss_operator.shell.resources import CHILD_KINDS, NODE, POD
-from gptoss_operator.shell.store import HasMetadata, Key, Store, deployment_of
+from gptoss_operator.shell.resources import CHILD_KINDS, NODE, OPTIONAL_CHILD_KINDS, POD, SECRET
+from gptoss_operator.shell.store import HasMetadata, Key, Store, deployment_of, key_of
 
 
 SELECTOR: Final = f"{names.LABEL_MANAGED_BY}={names.FIELD_MANAGER},{names.LABEL_DEPLOYMENT}"
@@ -17,12 +17,20 @@ SELECTOR: Final = f"{names.LABEL_MANAGED_BY}={names.FIELD_MANAGER},{names.LABEL_
 class Cluster:
     """What is seen of the cluster."""
 
-    def __init__(self, namespaces: Iterable[str], wake: Callable[[Key], None]) -> None:
+    def __init__(
+        self,
+        namespaces: Iterable[str],
+        wake: Callable[[Key], None],
+        users_of_secret: Callable[[Key], Iterable[Key]] = lambda _secret: (),
+    ) -> None:
         """`namespaces` to look at; none means all. `wake` is told which deployments to look at again."""
         self.scopes: tuple[str | None, ...] = tuple(namespaces) or (None,)
         self._wake = wake
+        self._users_of_secret = users_of_secret
         self.pods: Store[Pod] = Store(self._part_changed)
         self.children: dict[str, Store[Child]] = {kind: Store(self._part_changed) for kind in CHILD_KINDS}
+        self.secrets: Store[Child] = Store(self._secret_changed)
+        """Names and versions only. Their contents are never asked for."""
         self.nodes: Store[Node] = Store(self._node_changed)
 
     def reflectors(self, source: Source) -> list[Reflector[Pod] | Reflector[Child] | Reflector[Node]]:
@@ -33,8 +41,17 @@ class Cluster:
         ]
         for scope in self.scopes:
             found.append(Reflector(source, POD, Pod, self.pods, namespace=scope, selector=SELECTOR))
+            found.append(Reflector(source, SECRET, Child, self.secrets, namespace=scope, optional=True))
             found.extend(
-                Reflector(source, kind, Child, store, namespace=scope, selector=SELECTOR)
+                Reflector(
+                    source,
+                    kind,
+                    Child,
+                    store,
+                    namespace=scope,
+                    selector=SELECTOR,
+                    optional=kind in OPTIONAL_CHILD_KINDS,
+                )
                 for kind, store in self.children.items()
             )
         return found
@@ -46,6 +63,12 @@ class Cluster:
     def _part_changed(self, before: HasMetadata | None, after: HasMetadata | None) -> None:
         for deployment in {deployment_of(obj) for obj in (before, after) if obj is not None}:
             if deployment is not None:
+                self._wake(deployment)
+
+    def _secret_changed(self, before: Child | None, after: Child | None) -> None:
+        secret = after or before
+        if secret is not None:
+            for deployment in self._users_of_secret(key_of(secret)):
                 self._wake(deployment)
 
     def _node_changed(self, before: Node | None, after: Node | None) -> None:

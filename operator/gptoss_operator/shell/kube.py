@@ -31,6 +31,11 @@ SERVICE_ACCOUNT_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccou
 APPLY_PATCH: Final = "application/apply-patch+yaml"
 MERGE_PATCH: Final = "application/merge-patch+json"
 
+JSON: Final = "application/json"
+METADATA_LIST: Final = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA: Final = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+"""What a watch answers with; a list answers with the other."""
+
 
 def in_cluster() -> bool:
     """Return whether the pod's service account is to be used. KUBECONFIG, where set, goes before it."""
@@ -79,9 +84,9 @@ class Kube:
 
         Raises Conflict when the token has expired: the list has to start again.
         """
-        query = {"limit": str(limit)} | ({"labelSelector": selector} if selector else {})
-        query |= {"continue": page} if page else {}
-        return await self._call("list", "GET", kind, namespace, query=query)
+        query = {"limit": str(limit), **_selected(kind, selector)} | ({"continue": page} if page else {})
+        accept = METADATA_LIST if RESOURCES[kind].metadata_only else JSON
+        return await self._call("list", "GET", kind, namespace, query=query, accept=accept)
 
     async def watch(
         self,
@@ -103,10 +108,12 @@ class Kube:
             "allowWatchBookmarks": "true",
             "resourceVersion": resource_version,
             "timeoutSeconds": str(int(server_seconds)),
-        } | ({"labelSelector": selector} if selector else {})
+            **_selected(kind, selector),
+        }
+        accept = METADATA if RESOURCES[kind].metadata_only else JSON
         limits = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=silence_seconds)
         path = RESOURCES[kind].path(namespace)
-        async with self._request("watch", "GET", path, query=query, limits=limits) as response:
+        async with self._request("watch", "GET", path, query=query, limits=limits, accept=accept) as response:
             async for line in response.content:
                 yield line
 
@@ -151,6 +158,20 @@ class Kube:
         }
         return _decoded(await self._call("delete", "DELETE", kind, namespace, name, body=body))
 
+    async def annotate(
+        self, kind: str, namespace: str, name: str, *, uid: str, annotations: dict[str, str]
+    ) -> Manifest:
+        """Set annotations of one object if it still is the one with `uid`, and return it.
+
+        Raises NotFound when it is gone, Conflict or Refused when it is another one of that name.
+        """
+        body = {"metadata": {"uid": uid, "annotations": annotations}}
+        query = {"fieldManager": names.FIELD_MANAGER}
+        answer = await self._call(
+            "annotate", "PATCH", kind, namespace, name, query=query, body=body, content_type=MERGE_PATCH
+        )
+        return _decoded(answer)
+
     async def create_event(self, event: Manifest) -> None:
         """Create one Event of events.k8s.io/v1."""
         await self._call("create", "POST", EVENT, event["metadata"]["namespace"], body=event)
@@ -181,12 +202,13 @@ class Kube:
         subresource: str | None = None,
         query: Mapping[str, str] | None = None,
         body: Manifest | None = None,
-        content_type: str = "application/json",
+        content_type: str = JSON,
+        accept: str = JSON,
     ) -> bytes:
         path = RESOURCES[kind].path(namespace, name, subresource)
         limits = aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=CONNECT_SECONDS)
         async with self._request(
-            verb, method, path, query=query, body=body, content_type=content_type, limits=limits
+            verb, method, path, query=query, body=body, content_type=content_type, accept=accept, limits=limits
         ) as response:
             return await response.read()
 
@@ -200,7 +222,8 @@ class Kube:
         query: Mapping[str, str] | None,
         limits: aiohttp.ClientTimeout,
         body: Manifest | None = None,
-        content_type: str = "application/json",
+        content_type: str = JSON,
+        accept: str = JSON,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         what = f"{verb} {path}"
         response: aiohttp.ClientResponse | None = None
@@ -209,7 +232,7 @@ class Kube:
                 method,
                 path,
                 query_params=list((query or {}).items()),
-                header_params={"Accept": "application/json", "Content-Type": content_type},
+                header_params={"Accept": accept, "Content-Type": content_type},
                 body=body,
                 auth_settings=["BearerToken"],
             )
@@ -259,6 +282,12 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds of a Retry-After header. The API server never sends a date."""
     value = headers.get("Retry-After", "")
     return float(value) if value.isdigit() else None
+
+
+def _selected(kind: str, labels: str) -> dict[str, str]:
+    """Return the query that selects objects of `kind` by labels, and by what the kind itself is restricted to."""
+    fields = RESOURCES[kind].fields
+    return ({"labelSelector": labels} if labels else {}) | ({"fieldSelector": fields} if fields else {})
 
 
 def _decoded(answer: bytes) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """From what is reflected to what the core decides from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -32,9 +32,16 @@ def is_controlled_by(metadata: ObjectMeta, uid: str) -> bool:
 
 
 def observe(
-    owner: Owner, cluster: Cluster, ledger: Ledger, lost: Mapping[ChildKey, Child] = MappingProxyType({})
+    owner: Owner,
+    cluster: Cluster,
+    ledger: Ledger,
+    lost: Mapping[ChildKey, Child] = MappingProxyType({}),
+    secret_names: Iterable[str] = (),
 ) -> Observation:
-    """Return everything that is seen of one deployment. `lost` are children that no store has; see `shell.lost`."""
+    """Return everything that is seen of one deployment.
+
+    `lost` are children that no store has; see `shell.lost`. `secret_names` are the Secrets that it uses.
+    """
     deployment = Key(owner.namespace, owner.name)
     children = {key: ObservedChild(object=child, applied_digest=None) for key, child in lost.items()}
     for kind, store in cluster.children.items():
@@ -50,8 +57,17 @@ def observe(
         replica_pods=tuple(pod for pod in pods if _is_pod_of(pod, names.COMPONENT_REPLICA)),
         gateway_pods=tuple(pod for pod in pods if _is_pod_of(pod, names.COMPONENT_GATEWAY)),
         nodes={node.metadata.name: node for node in cluster.nodes},
+        secrets=_versions(owner.namespace, secret_names, cluster),
         problems=ledger.problems(deployment),
     )
+
+
+def _versions(namespace: str, secret_names: Iterable[str], cluster: Cluster) -> Mapping[str, str] | None:
+    """Return the version of each of the Secrets that is there. None: they may not be read."""
+    if not cluster.secrets.watches(cluster.scope_of(namespace)):
+        return None
+    found = (cluster.secrets.get(Key(namespace, name)) for name in secret_names)
+    return {secret.metadata.name: secret.metadata.resource_version for secret in found if secret is not None}
 
 
 def _is_pod_of(pod: Pod, component: str) -> bool:

@@ -47,7 +47,7 @@ class Operator:
         self.bodies = Bodies()
         self.ledger = Ledger()
         self.owners: Store[Child] = Store(self._owner_changed)
-        self.cluster = Cluster(settings.namespaces, self._wake)
+        self.cluster = Cluster(settings.namespaces, self._wake, self.bodies.users_of_secret)
         hands = Hands(
             writer=kube,
             cluster=self.cluster,

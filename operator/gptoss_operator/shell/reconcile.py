@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from gptoss_operator.core.actions import Plan
 from gptoss_operator.core.observation import Manifest, Observation
+from gptoss_operator.core.parse import secret_names
 from gptoss_operator.core.plan import make_plan
 from gptoss_operator.core.render.options import RenderOptions
 from gptoss_operator.shell.absence import Absences
@@ -64,7 +65,7 @@ class Reconciler:
         owner = owner_of(body)
         lost = await find_lost(owner, self.hands.cluster, self.hands.ledger, self.hands.writer)
         now = datetime.now(UTC)
-        seen = observe(owner, self.hands.cluster, self.hands.ledger, lost)
+        seen = observe(owner, self.hands.cluster, self.hands.ledger, lost, secret_names(body))
         seen = replace(seen, podless_since=self.absences.look(key, seen, now))
         plan = self.planner(body, seen, self.options, now)
         level = logging.INFO if _writes(plan) else logging.DEBUG
@@ -74,7 +75,7 @@ class Reconciler:
 
 def _writes(plan: Plan) -> int:
     """Return how many objects the plan writes."""
-    return len(plan.applies) + len(plan.deletes) + (plan.status is not None)
+    return len(plan.applies) + len(plan.deletes) + len(plan.annotates) + (plan.status is not None)
 
 
 def _look_again_in(plan: Plan, outcome: Outcome, *, has_problems: bool) -> float | None:

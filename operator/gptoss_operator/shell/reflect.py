@@ -15,7 +15,7 @@ from typing import Final, Generic, Protocol, cast
 import msgspec
 from msgspec import Struct
 
-from gptoss_operator.errors import Conflict, KubernetesError, Refused, Unavailable
+from gptoss_operator.errors import Conflict, KubernetesError, NotFound, Refused, Unavailable
 from gptoss_operator.shell.store import Store, T
 
 
@@ -27,7 +27,7 @@ SILENCE_SECONDS: Final = 70.0
 BACKOFF_SECONDS: Final = (0.5, 30.0)
 """The first and the longest pause after failures."""
 REFUSED_SECONDS: Final = 120.0
-"""When to ask again for an optional kind that we may not read: rights are seldom given later."""
+"""When to ask again for an optional kind that we may not read, or that is not there: that seldom changes."""
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Reflector(Generic[T]):
         page_length: int = PAGE_LENGTH,
         optional: bool = False,
     ) -> None:
-        """Make one. With `optional`, a kind that may not be read counts as one of which there is nothing."""
+        """Make one. With `optional`, a kind that may not be read, or is not there, counts as one without objects."""
         self.kind = kind
         self.namespace = namespace
         self.synced = asyncio.Event()
@@ -167,10 +167,11 @@ class Reflector(Generic[T]):
         except Conflict as error:
             self._version = None  # The position is lost: list again.
             return str(error)
-        except Refused as error:
+        except (Refused, NotFound) as error:
             self._version = None
             self._may_not_read = self._optional
             if self._optional:
+                self._store.not_watched(self.namespace)
                 self.synced.set()
             return str(error)
         except KubernetesError as error:

@@ -15,6 +15,10 @@ class Resource:
     version: str
     plural: str
     namespaced: bool = True
+    metadata_only: bool = False
+    """Whether the API server is asked for names and versions alone, whatever else the objects hold."""
+    fields: str = ""
+    """Field selector of every list and watch. Empty: all objects."""
 
     def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
         """Return the URL path of a collection (all namespaces when `namespace` is None) or of one object."""
@@ -29,9 +33,22 @@ class Resource:
 POD: Final = "Pod"
 NODE: Final = "Node"
 EVENT: Final = "Event"
+SECRET: Final = "Secret"  # noqa: S105 - the name of a kind
 
-CHILD_KINDS: Final = ("StatefulSet", "Deployment", "Service", "ConfigMap", "PodDisruptionBudget")
+OPTIONAL_CHILD_KINDS: Final = frozenset({"InferencePool"})
+"""Kinds that a cluster may not have."""
+CHILD_KINDS: Final = (
+    "StatefulSet",
+    "Deployment",
+    "Service",
+    "ConfigMap",
+    "PodDisruptionBudget",
+    *sorted(OPTIONAL_CHILD_KINDS),
+)
 """Kinds of the objects that the operator applies."""
+
+FOREIGN_SECRETS: Final = ("helm.sh/release.v1", "kubernetes.io/service-account-token", "kubernetes.io/dockerconfigjson")
+"""Types of Secrets that no gateway uses, and of which a cluster may have many."""
 
 RESOURCES: Final = {
     names.KIND: Resource(group=names.GROUP, version=names.VERSION, plural=names.PLURAL),
@@ -40,7 +57,15 @@ RESOURCES: Final = {
     "Service": Resource(group="", version="v1", plural="services"),
     "ConfigMap": Resource(group="", version="v1", plural="configmaps"),
     "PodDisruptionBudget": Resource(group="policy", version="v1", plural="poddisruptionbudgets"),
+    "InferencePool": Resource(group="inference.networking.k8s.io", version="v1", plural="inferencepools"),
     POD: Resource(group="", version="v1", plural="pods"),
     NODE: Resource(group="", version="v1", plural="nodes", namespaced=False),
+    SECRET: Resource(
+        group="",
+        version="v1",
+        plural="secrets",
+        metadata_only=True,
+        fields=",".join(f"type!={type_}" for type_ in FOREIGN_SECRETS),
+    ),
     EVENT: Resource(group="events.k8s.io", version="v1", plural="events"),
 }

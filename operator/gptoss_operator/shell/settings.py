@@ -25,8 +25,10 @@ class Settings:
     """Image of the model server for objects that name none."""
     gateway_image: str
     """Image of the gateway for objects that name none."""
+    activator_image: str
+    """Image of the gateway's sidecar for objects that name none."""
     image_pull_policy: str = "IfNotPresent"
-    """Always, IfNotPresent or Never; for both images."""
+    """Always, IfNotPresent or Never; for all of them."""
     cluster_domain: str = "cluster.local"
     """DNS domain of the cluster."""
     namespaces: tuple[str, ...] = ()
@@ -46,6 +48,7 @@ class Settings:
         return RenderOptions(
             server_image=self.server_image,
             gateway_image=self.gateway_image,
+            activator_image=self.activator_image,
             image_pull_policy=self.image_pull_policy,
             cluster_domain=self.cluster_domain,
         )
@@ -70,6 +73,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     add = parser.add_argument
     add("--server-image", default=default("SERVER_IMAGE", ""), help="image of the model server (required)")
     add("--gateway-image", default=default("GATEWAY_IMAGE", ""), help="image of the gateway (required)")
+    add("--activator-image", default=default("ACTIVATOR_IMAGE", ""), help="image of the gateway's sidecar (required)")
     add("--image-pull-policy", default=default("IMAGE_PULL_POLICY", "IfNotPresent"), help=" | ".join(PULL_POLICIES))
     add("--cluster-domain", default=default("CLUSTER_DOMAIN", "cluster.local"), help="DNS domain of the cluster")
     add("--namespaces", default=default("NAMESPACES", ""), help="namespaces to serve, with commas between; all if none")
@@ -82,6 +86,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     return Settings(
         server_image=_required("--server-image", given.server_image),
         gateway_image=_required("--gateway-image", given.gateway_image),
+        activator_image=_required("--activator-image", given.activator_image),
         image_pull_policy=_one_of("--image-pull-policy", given.image_pull_policy, PULL_POLICIES),
         cluster_domain=given.cluster_domain,
         namespaces=tuple(name.strip() for name in given.namespaces.split(",") if name.strip()),

@@ -92,6 +92,14 @@ class Store(Generic[T]):
         """Take in that the watch of `scope` has shown everything up to a version."""
         self._watched_up_to[scope] = resource_version
 
+    def watches(self, scope: str | None) -> bool:
+        """Return whether what is in `scope` is known. Not so where it may not be read."""
+        return scope in self._watched_up_to
+
+    def not_watched(self, scope: str | None) -> None:
+        """Take in that the objects of `scope` may not be read any more. What is known of them stays."""
+        self._watched_up_to.pop(scope, None)
+
     def replace(self, scope: str | None, objects: Iterable[T], resource_version: str) -> None:
         """Take in a whole list of `scope`, made at `resource_version`: what is not in it is gone."""
         self._watched_up_to[scope] = resource_version

@@ -15,13 +15,7 @@ from gptoss_operator.core.actions import digest_of
 from gptoss_operator.core.observation import Manifest, Owner
 from gptoss_operator.core.render.common import metadata
 from gptoss_operator.core.render.gateway_pod import GatewayImages, gateway_pod
-from gptoss_operator.core.render.haproxy import haproxy_config
 from gptoss_operator.core.render.options import RenderOptions
-
-
-def gateway_files(owner: Owner, spec: GptOssSpec, desired_replicas: int, cluster_domain: str) -> dict[str, str]:
-    """Return the files of the ConfigMap, by name."""
-    return {"haproxy.cfg": haproxy_config(owner, spec, desired_replicas, cluster_domain)}
 
 
 def gateway_config(owner: Owner, files: Mapping[str, str]) -> Manifest:
