@@ -1,0 +1,36 @@
+"""Reading a busy socket in batches: a wake-up of the event loop costs more than ten reads."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+
+PAUSE_SECONDS = 0.01
+"""How long a socket is left alone after it was read. What comes meanwhile waits in the kernel, and is read at once."""
+
+
+class PacedReader:
+    """Calls `read` when there is something to read, and then not again for a moment."""
+
+    def __init__(self, source: socket.socket, read: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._source = source
+        self._read = read
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop.add_reader(source, self._readable)
+
+    def _readable(self) -> None:
+        self._loop.remove_reader(self._source)
+        self._timer = self._loop.call_later(PAUSE_SECONDS, self._again)
+        self._read()
+
+    def _again(self) -> None:
+        self._timer = None
+        self._loop.add_reader(self._source, self._readable)
+
+    def close(self) -> None:
+        """Read no more, and close the socket."""
+        if self._timer:
+            self._timer.cancel()
+        self._loop.remove_reader(self._source)
+        self._source.close()

@@ -1,0 +1,202 @@
+"""The gateway's metrics: what was counted of ended requests, and what HAProxy says now."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from gptoss_runtime.activator.histogram import TOKEN_BOUNDS, WAIT_BOUNDS, Histogram
+from gptoss_runtime.activator.record import Record, token_ms
+from gptoss_runtime.activator.servers import Replicas, ServerStatus
+
+
+PREFIX: Final = "gptoss_gateway"
+MOST_TENANTS: Final = 1000
+OTHER: Final = "other"
+"""Tenant of all requests of tenants beyond the first thousand."""
+_BY: Final = ("tenant", "code")
+_MS: Final = 0.001
+
+
+class Series:
+    """What was counted of one tenant's requests that ended with one status."""
+
+    __slots__ = ("ended", "queue", "request", "token", "ttft")
+
+    def __init__(self) -> None:
+        self.queue = Histogram(WAIT_BOUNDS)
+        self.ttft = Histogram(WAIT_BOUNDS)
+        self.token = Histogram(TOKEN_BOUNDS)
+        self.request = Histogram(WAIT_BOUNDS)
+        self.ended: dict[str, int] = {}
+
+
+_HISTOGRAMS: Final[tuple[tuple[str, str, Callable[[Series], Histogram]], ...]] = (
+    ("queue_seconds", "Time that requests waited for a place at a replica.", lambda series: series.queue),
+    (
+        "time_to_first_token_seconds",
+        "From the complete request to the first token, queueing included.",
+        lambda series: series.ttft,
+    ),
+    ("time_per_output_token_seconds", "Time between tokens of streams after the first.", lambda series: series.token),
+    ("request_seconds", "From a request's first byte to its answer's last.", lambda series: series.request),
+)
+
+
+@dataclass(slots=True)
+class Counts:
+    """Numbers that are counted elsewhere in the activator and shown here."""
+
+    bad_log_lines: int = 0
+    """Lines of HAProxy's log that could not be read."""
+    dropped_log_lines: int = 0
+    """Lines that were not written, since nobody reads the standard output."""
+    bad_datagrams: int = 0
+    """Datagrams to the usage port that were not understood, or came from nobody who may send them."""
+    bad_key_entries: int = 0
+    """Lines of the Secret with API keys that are not used. Goes down when they are corrected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What the activator holds."""
+
+    now: int
+    total: int
+    """Requests that were held since the start."""
+    oldest_seconds: float
+    """How long the oldest has been held. Zero: none is held."""
+
+
+NOTHING_HELD: Final = Held(now=0, total=0, oldest_seconds=0.0)
+
+
+class Telemetry:
+    """Metrics of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.counts = Counts()
+        self.retries = 0
+        self.replicas: Replicas | None = None
+        self.held = NOTHING_HELD
+        self.series: dict[tuple[str | None, int], Series] = {}
+        self.tokens: dict[str, list[int]] = {}
+        """Tokens of prompts and answers by tenant."""
+        self._names: dict[str | None, str] = {}
+        self.registry.register(_Exposition(self))
+
+    def observe(self, record: Record) -> None:
+        """Count one request that has ended."""
+        series = self.series.get((record.tenant, record.status))
+        if series is None:
+            series = self._series(record.tenant, record.status)
+        ended = record.ended
+        series.ended[ended] = series.ended.get(ended, 0) + 1
+        if record.queue_ms is not None:
+            series.queue.observe(record.queue_ms * _MS)
+        if record.ttft_ms is not None:
+            series.ttft.observe(record.ttft_ms * _MS)
+        if record.total_ms is not None:
+            series.request.observe(record.total_ms * _MS)
+        self.retries += record.retries
+        if record.tokens_out is not None:
+            self._count_tokens(series, record)
+
+    def _count_tokens(self, series: Series, record: Record) -> None:
+        tokens = self.tokens.setdefault(self._name(record.tenant), [0, 0])
+        tokens[0] += record.tokens_in or 0
+        tokens[1] += record.tokens_out or 0
+        per_token = token_ms(record)
+        if per_token is not None:
+            series.token.observe(per_token * _MS)
+
+    def _series(self, tenant: str | None, status: int) -> Series:
+        name = self._name(tenant)
+        # A tenant that is shown as `other` shares its series, and does not make the table longer.
+        key = (OTHER if tenant is not None and name == OTHER else tenant, status)
+        return self.series.setdefault(key, Series())
+
+    def _name(self, tenant: str | None) -> str:
+        name = self._names.get(tenant)
+        if name is None:
+            if len(self._names) >= MOST_TENANTS:
+                return OTHER
+            name = self._names[tenant] = tenant or ""
+        return name
+
+    def now(self, replicas: Replicas | None, held: Held) -> None:
+        """Show this as the state of now. `replicas` is None while HAProxy does not answer."""
+        self.replicas = replicas
+        self.held = held
+
+    def count_bad_datagram(self) -> None:
+        """Count a datagram that was not understood, or came from nobody who may send it."""
+        self.counts.bad_datagrams += 1
+
+
+class _Exposition(Collector):
+    """All of it, as Prometheus wants it. May run in a thread of its own."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+
+    def collect(self) -> Iterable[Metric]:
+        telemetry = self._telemetry
+        # Copied at once, since requests go on ending.
+        series = [((tenant or "", str(status)), one) for (tenant, status), one in list(telemetry.series.items())]
+        for name, text, histogram_of in _HISTOGRAMS:
+            family = HistogramMetricFamily(f"{PREFIX}_{name}", text, labels=_BY)
+            for labels, one in series:
+                histogram = histogram_of(one)
+                if not histogram.is_empty():
+                    family.add_metric(labels, list(histogram.buckets()), histogram.total())
+            yield family
+        requests = CounterMetricFamily(f"{PREFIX}_requests", "Requests that have ended.", labels=(*_BY, "ended"))
+        for labels, one in series:
+            for ended, count in list(one.ended.items()):
+                requests.add_metric((*labels, ended), count)
+        yield requests
+        tokens = CounterMetricFamily(
+            f"{PREFIX}_tokens", "Tokens that replicas reported.", labels=("tenant", "direction")
+        )
+        for tenant, (prompt, generation) in list(telemetry.tokens.items()):
+            tokens.add_metric((tenant, "prompt"), prompt)
+            tokens.add_metric((tenant, "generation"), generation)
+        yield tokens
+        yield CounterMetricFamily(f"{PREFIX}_retries", "Times that a request was sent once more.", telemetry.retries)
+        yield from _own(telemetry.counts)
+        yield from _now(telemetry.replicas, telemetry.held)
+
+
+def _own(counts: Counts) -> Iterator[Metric]:
+    for name, text, value in (
+        ("bad_log_lines", "Lines of HAProxy's log that could not be read.", counts.bad_log_lines),
+        ("dropped_log_lines", "Log lines that nobody took in time.", counts.dropped_log_lines),
+        ("bad_datagrams", "Datagrams to the usage port that were not understood.", counts.bad_datagrams),
+    ):
+        yield CounterMetricFamily(f"{PREFIX}_{name}", text, value)
+    yield GaugeMetricFamily(
+        f"{PREFIX}_bad_key_entries", "Lines of the Secret with API keys that are not used.", counts.bad_key_entries
+    )
+
+
+def _now(replicas: Replicas | None, held: Held) -> Iterator[Metric]:
+    yield GaugeMetricFamily(f"{PREFIX}_held", "Requests that wait since no replica is ready.", held.now)
+    yield CounterMetricFamily(f"{PREFIX}_held_requests", "Requests that had to wait for a replica.", held.total)
+    if replicas is None:
+        return
+    yield GaugeMetricFamily(f"{PREFIX}_queued", "Requests that wait for a place.", replicas.backend.queued)
+    in_flight = GaugeMetricFamily(f"{PREFIX}_in_flight", "Requests at a replica.", labels=("replica",))
+    slots = GaugeMetricFamily(f"{PREFIX}_replica_slots", "Requests that a replica may run.", labels=("replica",))
+    is_up = GaugeMetricFamily(f"{PREFIX}_replica_up", "Whether requests go to a replica.", labels=("replica",))
+    for server in replicas.servers:
+        in_flight.add_metric((server.address,), server.running)
+        is_up.add_metric((server.address,), server.status is ServerStatus.UP)
+        if server.slots is not None:
+            slots.add_metric((server.address,), server.slots)
+    yield from (in_flight, slots, is_up)
