@@ -7,6 +7,7 @@ import signal
 from contextlib import AsyncExitStack
 
 from gptoss_runtime.activator.background import background
+from gptoss_runtime.activator.books import keeping_books
 from gptoss_runtime.activator.cold_start_watch import ColdStartWatch
 from gptoss_runtime.activator.forward import Forwarder
 from gptoss_runtime.activator.hold import Hold
@@ -39,12 +40,12 @@ async def run(orders: GatewayOrders, settings: Settings) -> None:
         hold_server = HoldServer(orders, hold, forwarder)
         listening = await parts.enter_async_context(serve_hold(hold_server, settings.run_directory / Socket.HOLD))
 
-        # Keys, limits, log and metrics: their loops and routes go here.
+        books = await parts.enter_async_context(keeping_books(orders, settings, runtime, hold))
 
         # The detour goes here.
 
         # Last: once it answers, all of the above is there.
-        routes = [leave_route(runtime, orders.leave_seconds)]
+        routes = [leave_route(runtime, orders.leave_seconds), *books.routes]
         await parts.enter_async_context(serve_status(routes, address=settings.address, port=settings.activator_port))
         log.info("Ready for %s/%s", orders.namespace, orders.deployment)
         await stopping.wait()
