@@ -60,6 +60,7 @@ class Stack:
             "image.pullPolicy": "Never",
             "defaults.serverImage": self.images.server,
             "defaults.gatewayImage": self.images.gateway,
+            "defaults.activatorImage": self.images.activator,
             "defaults.imagePullPolicy": "Never",
         }
         settings = [word for name, value in values.items() for word in ("--set-string", f"{name}={value}")]

@@ -26,7 +26,8 @@ def build_with_docker() -> None:
     for name, dockerfile, arguments in (
         (names.gateway, "operator/gateway.Dockerfile", []),
         (names.operator, "operator/Dockerfile", []),
-        (names.server, "runtime/Dockerfile", CPU_ARGUMENTS),
+        (names.activator, "runtime/Dockerfile", ["--target", "activator"]),
+        (names.server, "runtime/Dockerfile", ["--target", "server", *CPU_ARGUMENTS]),
     ):
         with step(f"docker build of {name}"):
             where = ["--file", str(CHECKOUT / dockerfile), *arguments, str(CHECKOUT)]
@@ -40,7 +41,7 @@ def copy_from_docker(ctr: Sequence[str]) -> None:
     Raises `CommandFailedError` when either end fails.
     """
     names = image_names()
-    missing = sorted({names.operator, names.server, names.gateway} - complete_images(ctr))
+    missing = sorted({names.operator, names.server, names.gateway, names.activator} - complete_images(ctr))
     if not missing:
         return
     with step("copy from Docker into containerd"):

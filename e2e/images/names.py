@@ -72,21 +72,34 @@ class ImageNames:
     operator: str
     server: str
     gateway: str
+    activator: str
 
 
-def operator_image() -> ImageSpec:
-    """Return the operator's image: `gptoss-operator`, and the parts of the runtime that it shares."""
-    dependencies = python_layer(
+def operator_packages() -> LayerSpec:
+    """Return the layer of what the operator imports. The activator needs a part of it, and shares the layer."""
+    return python_layer(
         name="operator-packages",
         lock=OPERATOR_LOCK,
         recipe=[],
         needed_bytes=OPERATOR_NEEDED_BYTES,
         finish=lambda _: None,
     )
+
+
+def operator_image() -> ImageSpec:
+    """Return the operator's image: `gptoss-operator`, and the parts of the runtime that it shares."""
     packages = [CHECKOUT / "operator/gptoss_operator", CHECKOUT / "runtime/gptoss_runtime"]
     code = code_layer("operator-code", packages, {"gptoss-operator": "-m gptoss_operator"})
     settings = RunSettings(user=USER, entrypoint=["gptoss-operator"], environment=PYTHON_ENVIRONMENT)
-    return ImageSpec(repository="gptoss-operator", layers=[base_layer(), dependencies, code], settings=settings)
+    return ImageSpec(repository="gptoss-operator", layers=[base_layer(), operator_packages(), code], settings=settings)
+
+
+def activator_image() -> ImageSpec:
+    """Return the image of the gateway's sidecar: `gptoss-activator`."""
+    programs = {"gptoss-activator": "-m gptoss_runtime.activator"}
+    code = code_layer("activator-code", [CHECKOUT / "runtime/gptoss_runtime"], programs)
+    settings = RunSettings(user=USER, entrypoint=["gptoss-activator"], environment=PYTHON_ENVIRONMENT)
+    return ImageSpec(repository="gptoss-activator", layers=[base_layer(), operator_packages(), code], settings=settings)
 
 
 def server_image() -> ImageSpec:
@@ -114,9 +127,14 @@ def gateway_image() -> ImageSpec:
 
 def image_specs() -> list[ImageSpec]:
     """Return all images, those that are ready first first."""
-    return [gateway_image(), operator_image(), server_image()]
+    return [gateway_image(), operator_image(), activator_image(), server_image()]
 
 
 def image_names() -> ImageNames:
     """Return the names of this checkout's images. They change when, and only when, what goes into the images does."""
-    return ImageNames(operator=operator_image().name(), server=server_image().name(), gateway=gateway_image().name())
+    return ImageNames(
+        operator=operator_image().name(),
+        server=server_image().name(),
+        gateway=gateway_image().name(),
+        activator=activator_image().name(),
+    )

@@ -15,7 +15,7 @@ from e2e.images.containerd import complete_images
 from e2e.images.disk import GIB, require_free, shortage
 from e2e.images.errors import CommandFailedError, NotPossibleHereError
 from e2e.images.layer import LayerSpec, ensure_layer, key_of, layer_directory
-from e2e.images.names import OPERATOR_LOCK, gateway_image, image_specs
+from e2e.images.names import OPERATOR_LOCK, activator_image, gateway_image, image_specs, operator_image
 from e2e.images.python_layer import LOCKS, remove
 from e2e.images.stand_in import source_of, undefined_names
 from e2e.images.vllm_layer import ABSENT_LIBRARIES, VLLM_VERSION
@@ -33,7 +33,7 @@ def test_names_are_the_same_when_asked_twice() -> None:
 def test_names_say_what_an_image_is_and_are_never_latest() -> None:
     names = image_names()
     assert isinstance(names, ImageNames)
-    for kind in ("operator", "server", "gateway"):
+    for kind in ("operator", "server", "gateway", "activator"):
         repository, tag = getattr(names, kind).split(":")
         assert repository == f"localhost/gptoss-{kind}"
         assert len(tag) == 16
@@ -47,6 +47,10 @@ def test_nothing_runs_as_root_and_images_share_their_base() -> None:
 
 def test_gateway_is_asked_to_stop_softly() -> None:
     assert gateway_image().settings.stop_signal == "SIGUSR1"
+
+
+def test_activator_takes_the_packages_that_the_operator_has_already() -> None:
+    assert activator_image().layers[1].key == operator_image().layers[1].key
 
 
 def test_key_changes_with_the_code_and_not_with_bytecode(tmp_path: Path) -> None:

@@ -16,12 +16,14 @@ CHART = Path(__file__).parents[2] / "helm/gptoss-operator"
 
 ALLOWED = {
     ("", "nodes"): {"list", "watch"},
-    ("", "pods"): {"list", "watch", "delete"},
+    ("", "pods"): {"list", "watch", "delete", "patch"},
+    ("", "secrets"): {"list", "watch"},
     ("", "services"): {"get", "list", "watch", "create", "patch", "delete"},
     ("", "configmaps"): {"get", "list", "watch", "create", "patch", "delete"},
     ("apps", "statefulsets"): {"get", "list", "watch", "create", "patch", "delete"},
     ("apps", "deployments"): {"get", "list", "watch", "create", "patch", "delete"},
     ("policy", "poddisruptionbudgets"): {"get", "list", "watch", "create", "patch", "delete"},
+    ("inference.networking.k8s.io", "inferencepools"): {"get", "list", "watch", "create", "patch", "delete"},
     ("gptoss.dev", "gptossdeployments"): {"list", "watch"},
     ("gptoss.dev", "gptossdeployments/status"): {"patch"},
     ("gptoss.dev", "gptossdeployments/finalizers"): {"update"},
@@ -62,11 +64,17 @@ def test_the_operator_understands_the_arguments_it_is_given(api: Cluster) -> Non
     (operator,) = (d for d in rendered(api, "--set=watchNamespaces={a,b}") if d["kind"] == "Deployment")
     settings = parse(operator["spec"]["template"]["spec"]["containers"][0]["args"], {})
     assert (settings.server_image, settings.gateway_image) == ("gptoss-server:0.1.0", "haproxy:3.0")
+    assert settings.activator_image == "gptoss-activator:0.1.0"
     assert settings.namespaces == ("a", "b")
 
 
 def test_it_grants_what_the_operator_uses_and_no_more(api: Cluster) -> None:
     assert rights(rendered(api), "ClusterRole") == ALLOWED
+
+
+def test_secrets_are_out_of_sight_if_so_wished(api: Cluster) -> None:
+    documents = rendered(api, "--set=rbac.watchSecrets=false")
+    assert rights(documents, "ClusterRole") == {key: verbs for key, verbs in ALLOWED.items() if key != ("", "secrets")}
 
 
 def test_in_chosen_namespaces_it_grants_nothing_else_in_the_cluster(api: Cluster) -> None:
@@ -75,7 +83,10 @@ def test_in_chosen_namespaces_it_grants_nothing_else_in_the_cluster(api: Cluster
     assert rights(documents, "Role") == {key: verbs for key, verbs in ALLOWED.items() if key != ("", "nodes")}
 
 
-@pytest.mark.parametrize("wrong", ["imagee.tag=1", "logging.level=loud", "defaults.serverImage=", "crds.keep=perhaps"])
+@pytest.mark.parametrize(
+    "wrong",
+    ["imagee.tag=1", "logging.level=loud", "rbac.watchSecrets=perhaps", "defaults.serverImage=", "crds.keep=perhaps"],
+)
 def test_wrong_values_are_refused(api: Cluster, wrong: str) -> None:
     done = helm(api, "template", "x", str(CHART), f"--set={wrong}")
     assert done.returncode != 0

@@ -42,7 +42,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch, delete]
+  # patch: an annotation, which makes the kubelet bring a gateway its new API keys at once.
+  verbs: [list, watch, delete, patch]
+{{- if .Values.rbac.watchSecrets }}
+# By metadata only.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [list, watch]
+{{- end }}
+# For those who ask for an InferencePool, where the cluster knows it.
+- apiGroups: [inference.networking.k8s.io]
+  resources: [inferencepools]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
