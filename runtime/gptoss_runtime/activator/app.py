@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from gptoss_runtime.activator.background import background
 from gptoss_runtime.activator.books import keeping_books
 from gptoss_runtime.activator.cold_start_watch import ColdStartWatch
+from gptoss_runtime.activator.detour import serve_detour
 from gptoss_runtime.activator.forward import Forwarder
 from gptoss_runtime.activator.hold import Hold
 from gptoss_runtime.activator.hold_server import HoldServer, serve_hold
@@ -42,7 +43,14 @@ async def run(orders: GatewayOrders, settings: Settings) -> None:
 
         books = await parts.enter_async_context(keeping_books(orders, settings, runtime, hold))
 
-        # The detour goes here.
+        detour = serve_detour(
+            orders,
+            socket=settings.run_directory / Socket.DETOUR,
+            filter_directory=settings.filter_directory,
+            forwarder=forwarder,
+            registry=books.telemetry.registry,
+        )
+        await parts.enter_async_context(detour)
 
         # Last: once it answers, all of the above is there.
         routes = [leave_route(runtime, orders.leave_seconds), *books.routes]

@@ -19,6 +19,7 @@ from gptoss_runtime.activator.cache_metrics import CacheMetrics, CacheResult
 from gptoss_runtime.activator.content_filter import MAX_ANSWER_BYTES, Filter
 from gptoss_runtime.activator.flights import Flights
 from gptoss_runtime.activator.forward import Forwarder, Request, kept_headers
+from gptoss_runtime.activator.hold_server import BACKLOG, SOCKET_MODE
 from gptoss_runtime.activator.moderation import Moderator
 from gptoss_runtime.activator.words import read_object
 from gptoss_runtime.gateway_contract import ANONYMOUS, GatewayOrders, Header
@@ -30,6 +31,9 @@ BODY_MARGIN_BYTES = 65536
 """HAProxy has checked the size already."""
 MAX_HEADER_BYTES = 262144
 """More than any of HAProxy's buffers here holds."""
+FINISH_SECONDS = 3600.0
+"""How long answers under way may take when the activator is to stop; kubelet's patience ends earlier. Those of an
+HAProxy that is gone end at once."""
 
 
 class CachedAnswers:
@@ -153,11 +157,12 @@ async def _listening(detour: Detour, orders: GatewayOrders, socket: Path) -> Asy
         auto_decompress=False,
         max_line_size=MAX_HEADER_BYTES,
         max_field_size=MAX_HEADER_BYTES,
-        shutdown_timeout=0.1,
+        shutdown_timeout=FINISH_SECONDS,
     )
     await runner.setup()
     try:
-        await web.UnixSite(runner, str(socket)).start()
+        await web.UnixSite(runner, str(socket), backlog=BACKLOG).start()
+        socket.chmod(SOCKET_MODE)  # noqa: ASYNC240 - one call, on a file system in memory
         yield
     finally:
         await runner.cleanup()
