@@ -19,8 +19,8 @@ _RESPONSES_PATH = "/v1/responses"
 _KEY = b'"usage":{'
 _TAIL_BYTES = 256 * 1024
 """The count is near the end of an answer; further away than this it is not looked for."""
-_OBJECT_BYTES = 4096
-"""Longer than any `usage` object."""
+_OBJECT_BYTES = 16 * 1024
+"""Longer than any `usage` object, which has two numbers for each turn."""
 _MAX_CANDIDATES = 8
 _DECODER = json.JSONDecoder()
 
