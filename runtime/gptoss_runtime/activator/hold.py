@@ -17,6 +17,8 @@ from gptoss_runtime.gateway_contract import GatewayOrders
 
 POLL_SECONDS = 0.25
 """How often HAProxy is asked for a ready replica while requests wait, beside its own news."""
+IDLE_SECONDS = 1.0
+"""How often HAProxy is asked while none waits here: some may wait in its queue for replicas that have just died."""
 DRAIN_SECONDS = 0.01
 """How often it is asked while a replica is ready and requests still wait."""
 REMEMBERED_RELEASES = 4096
@@ -96,29 +98,33 @@ class Hold:
         while True:
             self._wake.clear()
             self._expire()
-            draining = bool(self._since) and self._let_go(await self._look())
-            if draining:
+            replicas = await self._look()
+            if replicas is not None and self._let_go(replicas):
                 await asyncio.sleep(DRAIN_SECONDS)
                 continue
             with suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS if self._since else None):
+                async with asyncio.timeout(POLL_SECONDS if self._since else IDLE_SECONDS):
                     await self._wake.wait()
 
     async def _look(self) -> Replicas | None:
         try:
             replicas = await self._runtime.replicas()
+            if replicas.backend.queued and not replicas.up():
+                log.info(
+                    "%d requests wait in HAProxy for replicas that are gone: holding them", replicas.backend.queued
+                )
+                await self._runtime.move_queue_to_activator()
         except RuntimeApiError as error:
             if not self._failing:
-                log.warning("Held requests cannot go on for now: %s", error)
-            self._failing = True
+                # Before HAProxy has started this is as it should be.
+                log.log(logging.WARNING if self._since else logging.DEBUG, "Cannot look at the replicas: %s", error)
+            self._failing = bool(self._since)
             return None
         self._failing = False
         return replicas
 
-    def _let_go(self, replicas: Replicas | None) -> bool:
+    def _let_go(self, replicas: Replicas) -> bool:
         """Let go on who may, the oldest first. Return whether a replica is ready and requests still wait."""
-        if replicas is None:
-            return False
         release = how_many(len(self._since), replicas)
         chosen = heapq.nsmallest(release.count, self._since, key=self._since.__getitem__)
         for waiting in chosen:

@@ -7,6 +7,7 @@ import asyncio
 from pathlib import Path
 
 from gptoss_runtime.activator.servers import (
+    ACTIVATOR,
     BACKEND,
     BackendStat,
     Replicas,
@@ -20,6 +21,8 @@ TIMEOUT_SECONDS = 1.0
 """How long a command may take. HAProxy answers in less than a millisecond."""
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 """An answer larger than this is refused; 5,000 servers are 3 MB."""
+NO_LIMIT = 1_000_000
+"""More requests than HAProxy has connections."""
 
 
 class RuntimeApiError(Exception):
@@ -68,6 +71,15 @@ class RuntimeApi:
     async def backend(self) -> BackendStat:
         """Return the counts of all replicas together. Raises RuntimeApiError."""
         return (await self.replicas()).backend
+
+    async def move_queue_to_activator(self) -> None:
+        """Let HAProxy send the requests in its queue to the activator. Raises RuntimeApiError.
+
+        For when the last replica is lost: new requests go to the backup server from then on, but those in the queue
+        stay there until they time out. HAProxy looks at the queue again when a server's limit is set, and a server
+        without a limit never takes from the queue.
+        """
+        await self.order(f"set maxconn server {BACKEND}/{ACTIVATOR} {NO_LIMIT}")
 
     async def _exchange(self, command: str) -> str:
         reader, writer = await asyncio.open_unix_connection(self._socket)

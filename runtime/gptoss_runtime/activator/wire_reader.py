@@ -3,6 +3,8 @@
 Only what HAProxy itself writes is understood: it has checked and normalised what the client sent.
 """
 
+from string import hexdigits
+
 from gptoss_runtime.activator.forward import Request
 
 
@@ -73,6 +75,8 @@ class RequestReader:
                 return b"".join(self._chunks)
             self._chunks.append(chunk)
             self._chunked_bytes += size
+        if len(self._bytes) > MAX_HEAD_BYTES:
+            raise UnreadableRequest("a chunk has no size")
         return None
 
     def _check_size(self, size: int) -> None:
@@ -101,7 +105,8 @@ def _body_length(headers: tuple[tuple[str, str], ...], most: int) -> int | None:
 
 
 def _chunk_size(line: bytearray) -> int:
-    try:
-        return int(line.partition(b";")[0], 16)
-    except ValueError:
-        raise UnreadableRequest(f"no size of a chunk: {bytes(line[:80])!r}") from None
+    digits = line.partition(b";")[0].strip().decode("latin-1")
+    # Python's own reading of numbers would take a sign and underscores too.
+    if not digits or not set(digits) <= set(hexdigits):
+        raise UnreadableRequest(f"no size of a chunk: {bytes(line[:80])!r}")
+    return int(digits, 16)
