@@ -1,89 +1,163 @@
 """Load from inside the cluster, bounded in count and time: runs in a pod that has Python and nothing else.
 
-    python3 - completions URL MODEL REQUESTS SECONDS     one after the other, each on a connection of its own
-    python3 - streams URL MODEL STREAMS TOKENS           all at once, each with TOKENS tokens
+    python3 - completions URL MODEL REQUESTS SECONDS [THREADS] [LARGEST]
+        REQUESTS in all by THREADS (1) threads, each request on a connection of its own and with 4 tokens; no new one
+        after SECONDS. Prompts grow from 1 KB to LARGEST bytes and begin again; without LARGEST they are one word.
+    python3 - at-once URL MODEL REQUESTS TOKENS
+        all at once, each with TOKENS tokens, not streamed
+    python3 - streams URL MODEL STREAMS TOKENS [STOP]
+        all at once, each with TOKENS tokens; with STOP, each thread begins a new stream as long as the file STOP is
+        not there
 
 Prints one JSON document.
 """
 
 import http.client
+import itertools
 import json
 import sys
 import threading
 import time
 import urllib.parse
+from collections.abc import Callable
+from pathlib import Path
 
 
-REQUEST_SECONDS = 120
+REQUEST_SECONDS = 400
+"""Longer than the start of a replica on a busy machine, which held requests wait for."""
+SMALLEST = 1_000
+"""Bytes of the smallest prompt of mixed sizes; each next one is three times as long."""
+ENOUGH_ERRORS = 5
+PROMPT_TOKENS = 64
+"""What vLLM keeps of a prompt, so that the size of the request does not change what it computes."""
 
 
-def connection(url: str) -> http.client.HTTPConnection:
-    parts = urllib.parse.urlsplit(url)
-    return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=REQUEST_SECONDS)
+class Request:
+    """One request, and what became of it."""
 
+    def __init__(self, url: str, model: str, tokens: int, *, stream: bool = False, prompt: str = "Hello") -> None:
+        self.url = urllib.parse.urlsplit(url)
+        self.body = {
+            "model": model,
+            "prompt": prompt,
+            "truncate_prompt_tokens": PROMPT_TOKENS,
+            "max_tokens": tokens,
+            "min_tokens": tokens,
+            "stream": stream,
+        }
+        self.end = "no end"
+        """The finish reason, or the status or the exception that came instead."""
+        self.tokens = 0
+        """Events with text that came, of a stream."""
+        self.comments: list[str] = []
 
-def post(url: str, body: dict[str, object]) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-    link = connection(url)
-    path = urllib.parse.urlsplit(url).path
-    link.request("POST", f"{path}/completions", json.dumps(body), {"content-type": "application/json"})
-    return link, link.getresponse()
-
-
-def completions(url: str, model: str, requests: int, seconds: float) -> dict[str, object]:
-    errors: list[str] = []
-    answered, slowest = 0, 0.0
-    deadline = time.monotonic() + seconds
-    while answered + len(errors) < requests and time.monotonic() < deadline:
-        began = time.monotonic()
+    def run(self) -> None:
+        link = http.client.HTTPConnection(self.url.hostname or "", self.url.port, timeout=REQUEST_SECONDS)
+        headers = {"content-type": "application/json"}
         try:
-            link, response = post(url, {"model": model, "prompt": "Hello", "max_tokens": 4})
-            text = response.read().decode()
+            link.request("POST", f"{self.url.path}/completions", json.dumps(self.body), headers)
+            self.read(link.getresponse())
+        except (OSError, http.client.HTTPException) as error:
+            self.end = repr(error)
+        finally:
             link.close()
-            if response.status == http.client.OK:
-                answered += 1
-            else:
-                errors.append(f"{response.status} {text[:200]}")
-        except OSError as error:
-            errors.append(repr(error))
-        slowest = max(slowest, time.monotonic() - began)
-    return {"answered": answered, "errors": errors, "slowest_seconds": round(slowest, 2)}
+
+    def read(self, response: http.client.HTTPResponse) -> None:
+        if response.status != http.client.OK:
+            self.end = f"{response.status} {response.read().decode()[:200]}"
+        elif self.body["stream"]:
+            for line in response:
+                self.take(line.decode().strip())
+        else:
+            self.end = json.loads(response.read())["choices"][0]["finish_reason"]
+
+    def take(self, line: str) -> None:
+        if line.startswith(":"):
+            self.comments.append(line)
+        if not line.startswith("data: {"):
+            return
+        event = json.loads(line.removeprefix("data: "))
+        if "error" in event:
+            self.end = f"error: {event['error']['code']}"
+            return
+        self.tokens += 1
+        if event["choices"] and event["choices"][0].get("finish_reason"):
+            self.end = event["choices"][0]["finish_reason"]
 
 
-def one_stream(url: str, model: str, tokens: int, results: list[str]) -> None:
-    finish = "no end"
-    try:
-        body = {"model": model, "prompt": "Hello", "max_tokens": tokens, "min_tokens": tokens, "stream": True}
-        link, response = post(url, body)
-        for line in response:
-            text = line.decode().strip()
-            if text.startswith("data: {"):
-                event = json.loads(text.removeprefix("data: "))
-                if "error" in event:
-                    finish = f"error: {event['error']}"
-                elif event["choices"][0].get("finish_reason"):
-                    finish = event["choices"][0]["finish_reason"]
-        link.close()
-    except (OSError, http.client.HTTPException) as error:
-        finish = repr(error)
-    results.append(finish)
+def completions(
+    url: str, model: str, requests: int, seconds: float, *, threads: int = 1, largest: int = 0
+) -> dict[str, object]:
+    ends: list[str] = []
+    slowest = [0.0]
+    sizes = list(itertools.takewhile(lambda size: size <= largest, (SMALLEST * 3**i for i in itertools.count())))
+    deadline = time.monotonic() + seconds
+    numbers = itertools.count()
+
+    def work() -> None:
+        while (number := next(numbers)) < requests and time.monotonic() < deadline:
+            began = time.monotonic()
+            prompt = ("Hello world " * largest)[: sizes[number % len(sizes)]] if sizes else "Hello"
+            request = Request(url, model, 4, prompt=prompt)
+            request.run()
+            ends.append(request.end)
+            slowest.append(time.monotonic() - began)
+
+    together([work] * threads)
+    errors = [end for end in ends if end != "length"]
+    return {
+        "answered": len(ends) - len(errors),
+        "errors": errors[:ENOUGH_ERRORS],
+        "slowest_seconds": round(max(slowest), 2),
+    }
 
 
-def streams(url: str, model: str, count: int, tokens: int) -> dict[str, object]:
-    results: list[str] = []
-    threads = [threading.Thread(target=one_stream, args=(url, model, tokens, results)) for _ in range(count)]
+def at_once(url: str, model: str, count: int, tokens: int) -> dict[str, object]:
+    requests = [Request(url, model, tokens) for _ in range(count)]
+    together([request.run for request in requests])
+    return {"finished": sorted(request.end for request in requests)}
+
+
+def streams(url: str, model: str, count: int, tokens: int, stop: str = "") -> dict[str, object]:
+    requests: list[Request] = []
+
+    def work() -> None:
+        while True:
+            request = Request(url, model, tokens, stream=True)
+            requests.append(request)
+            request.run()
+            # One that fails ends its thread, or a lasting fault would make thousands of them.
+            if not stop or request.end != "length" or Path(stop).exists():
+                return
+
+    together([work] * count)
+    return {
+        "finished": sorted(request.end for request in requests),
+        "begun": sum(request.tokens > 0 for request in requests),
+        "commented": sum(bool(request.comments) for request in requests),
+        "comments": sorted({comment for request in requests for comment in request.comments}),
+    }
+
+
+def together(works: list[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=work, daemon=True) for work in works]
     for thread in threads:
         thread.start()
+    deadline = time.monotonic() + 2 * REQUEST_SECONDS
     for thread in threads:
-        thread.join(REQUEST_SECONDS)
-    return {"finished": sorted(results)}
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def main() -> None:
-    kind, url, model, count, bound = sys.argv[1:6]
-    if kind == "streams":
-        result = streams(url, model, int(count), int(bound))
-    else:
-        result = completions(url, model, int(count), float(bound))
+    kind, url, model, count, bound, *more = sys.argv[1:]
+    match kind:
+        case "streams":
+            result = streams(url, model, int(count), int(bound), *more)
+        case "at-once":
+            result = at_once(url, model, int(count), int(bound))
+        case _:
+            options = dict(zip(("threads", "largest"), map(int, more), strict=False))
+            result = completions(url, model, int(count), float(bound), **options)
     print(json.dumps(result))
 
 

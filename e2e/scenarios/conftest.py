@@ -22,6 +22,8 @@ MODEL = "openai/gpt-oss-20b"
 SERVICE = f"chat.{NAMESPACE}.svc.cluster.local"
 URL = f"http://{SERVICE}:8000/v1"
 START_SECONDS = 600
+LOAD_SECONDS = 850
+"""Longer than any load lasts that a scenario asks for."""
 LOAD = (Path(__file__).parent / "client_load.py").read_text()
 
 Load = Callable[..., dict[str, Any]]
@@ -61,7 +63,7 @@ def load(stack: Stack, user: Kubectl) -> Load:
 
     def run(*arguments: object) -> dict[str, Any]:
         words = [str(argument) for argument in arguments]
-        said = user("exec", "-i", "client", "--", "python3", "-", *words, stdin=LOAD, timeout_seconds=300)
+        said = user("exec", "-i", "client", "--", "python3", "-", *words, stdin=LOAD, timeout_seconds=LOAD_SECONDS)
         result: dict[str, Any] = json.loads(said)
         return result
 
@@ -86,8 +88,10 @@ def deployment(name: str, **spec: Any) -> dict[str, Any]:  # noqa: ANN401 - a ra
         "metadata": {"name": name},
         "spec": {
             "model": {"name": "gpt-oss-20b", "source": source},
-            "engine": {"maxModelLen": 4096, "maxNumSeqs": 8},
-            "drainSeconds": 60,
+            "engine": {"maxModelLen": 4096, "maxNumSeqs": 16},
+            # Streams of the scenarios last up to two minutes where the starts of other replicas take the CPUs.
+            "drainSeconds": 180,
+            "routing": {"queue": {"maxWaitSeconds": 300}, "hold": {"heartbeatSeconds": 2}},
             **spec,
         },
     }

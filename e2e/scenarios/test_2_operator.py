@@ -1,49 +1,16 @@
 """What the operator repairs and scales, and that requests do not need it."""
 
 import json
-import threading
-from typing import Any
 
 from e2e.children import eventually
 from e2e.kubectl import Kubectl
 from e2e.processes import kill_in_pod
-from e2e.replicas import metric, state_of
+from e2e.replicas import state_of
 from e2e.scenarios.conftest import MODEL, SERVICE, START_SECONDS, URL, Load
+from e2e.scenarios.pods import GATEWAYS, OPERATOR, REPLICAS, Background, restarts, running, uids
 from e2e.stack import OPERATOR_NAMESPACE, RELEASE, Stack
 from e2e.watch import condition, settled, until
 from gptoss_runtime.contract import Phase
-
-
-REPLICAS = "app.kubernetes.io/component=replica"
-GATEWAYS = "app.kubernetes.io/component=gateway"
-OPERATOR = f"app.kubernetes.io/instance={RELEASE}"
-
-
-def uids(kubectl: Kubectl, selector: str) -> dict[str, str]:
-    """Return the uids of pods that stay, by name."""
-    pods = kubectl.items("pods", "-l", selector)
-    return {p["metadata"]["name"]: p["metadata"]["uid"] for p in pods if "deletionTimestamp" not in p["metadata"]}
-
-
-def restarts(kubectl: Kubectl, pod: str) -> int:
-    count: int = kubectl.json("get", "pod", pod)["status"]["containerStatuses"][0]["restartCount"]
-    return count
-
-
-class Background:
-    """Load that runs while something happens."""
-
-    def __init__(self, load: Load, *arguments: object) -> None:
-        self.result: dict[str, Any] = {}
-        self._thread = threading.Thread(target=self._run, args=(load, arguments))
-        self._thread.start()
-
-    def _run(self, load: Load, arguments: tuple[object, ...]) -> None:
-        self.result = load(*arguments)
-
-    def wait(self) -> dict[str, Any]:
-        self._thread.join(300)
-        return self.result
 
 
 def test_a_restart_of_the_operator_touches_no_pod(stack: Stack, chat: Kubectl) -> None:
@@ -66,13 +33,13 @@ def test_requests_flow_while_the_operator_is_absent_and_an_engine_dies(stack: St
     system("scale", f"deployment/{RELEASE}", "--replicas=0")
     eventually(lambda: not system.items("pods", "-l", OPERATOR), "the operator is gone", seconds=60)
     try:
-        running = Background(load, "completions", URL, MODEL, 400, 60)
+        requests = Background(load, "completions", URL, MODEL, 400, 60)
         victim = chat.json("get", "pod", "chat-r0-0")
         kill_in_pod(victim["metadata"]["uid"], "EngineCore")
         eventually(lambda: restarts(chat, "chat-r0-0") > 0, "the container starts again", seconds=60)
         ended = chat.json("get", "pod", "chat-r0-0")["status"]["containerStatuses"][0]["lastState"]["terminated"]
         assert ended["exitCode"] == 71
-        result = running.wait()
+        result = requests.wait()
         assert result["errors"] == []
         assert result["answered"] >= 20
     finally:
@@ -90,7 +57,7 @@ def test_requests_flow_while_the_operator_is_absent_and_an_engine_dies(stack: St
 
 def test_a_killed_gateway_leaves_the_other_answering(chat: Kubectl, load: Load) -> None:
     name, uid = next(iter(uids(chat, GATEWAYS).items()))
-    kill_in_pod(uid, "haproxy")
+    kill_in_pod(uid, "haproxy.cfg")
     eventually(lambda: restarts(chat, name) > 0, "HAProxy starts again", seconds=60)
     until(chat, "chat", settled, timeout_seconds=60, show=False)
     result = load("completions", URL, MODEL, 20, 60)
@@ -125,14 +92,10 @@ def test_scaling_down_cuts_no_stream(chat: Kubectl, load: Load) -> None:
     chat("scale", "gptoss", "chat", "--replicas=3")
     until(chat, "chat", settled, timeout_seconds=START_SECONDS, show=False)
     assert sorted(uids(chat, REPLICAS)) == ["chat-r0-0", "chat-r1-0", "chat-r2-0"]
-    running = Background(load, "streams", URL, MODEL, 6, 800)
-    eventually(lambda: in_flight(chat) >= 6, "all streams run", seconds=60)
+    streams = Background(load, "streams", URL, MODEL, 6, 800)
+    eventually(lambda: running(chat) >= 6, "all streams run", seconds=60)
     chat("scale", "gptoss", "chat", "--replicas=1")
-    assert running.wait()["finished"] == ["length"] * 6
+    assert streams.wait()["finished"] == ["length"] * 6
     until(chat, "chat", settled, timeout_seconds=120, show=False)
     (left,) = uids(chat, REPLICAS)
     assert state_of(chat, left).phase is Phase.READY
-
-
-def in_flight(kubectl: Kubectl) -> float:
-    return sum(metric(kubectl, pod, "vllm:num_requests_running") for pod in uids(kubectl, REPLICAS))

@@ -7,7 +7,7 @@ import pytest
 
 from e2e.kubectl import Kubectl
 from e2e.scenarios.conftest import deployment
-from e2e.scenarios.test_2_operator import uids
+from e2e.scenarios.pods import uids
 from e2e.stack import CLAIM
 from e2e.watch import condition, until
 
