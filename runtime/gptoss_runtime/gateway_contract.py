@@ -73,6 +73,8 @@ class Header(StrEnum):
     """Who asks; `anonymous` where no keys are asked for."""
     REQUEST_ID = "x-request-id"
     """The gateway's name for the request, in logs and usage reports. Clients see it too."""
+    ARRIVED = "x-gptoss-arrived"
+    """When the front door let the request in: milliseconds since 1970."""
     PRIORITY = "x-gptoss-priority"
     """HAProxy's priority class, for a request that comes back by the inner socket."""
     AFFINITY = "x-gptoss-affinity"

@@ -9,7 +9,10 @@ from gptoss_operator.core.render.haproxy.errors import refuse
 NOT_TEXT = (
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\xc0\xc1\xf5-\xff]"
     r"|[\xc2-\xdf](?![\x80-\xbf])|[\xe0-\xef](?![\x80-\xbf]{2})|[\xf0-\xf4](?![\x80-\xbf]{3})"
-    r"|(?<![\x80-\xff])[\x80-\xbf]"
+    # Longer than needed, surrogates, and beyond Unicode.
+    r"|\xe0[\x80-\x9f]|\xed[\xa0-\xbf]|\xf0[\x80-\x8f]|\xf4[\x90-\xbf]"
+    # A byte that goes on with nothing.
+    r"|(?<![\xc2-\xf4])(?<![\xe0-\xf4][\x80-\xbf])(?<![\xf0-\xf4][\x80-\xbf]{2})[\x80-\xbf]"
 )
 """Bytes that no JSON text has: control characters, and what is not UTF-8 (RFC 8259 sections 7 and 8.1)."""
 STREAM = r'"stream"\s*:\s*true'

@@ -168,8 +168,14 @@ def _door(spec: RoutingSpec, models: Sequence[str], places: Places) -> str:
         refuse(404, "unknown_url", "this path is not served", when="unless may_get or may_post"),
         refuse(405, "method_not_allowed", "use GET here", when="if may_get !METH_GET"),
         refuse(405, "method_not_allowed", "use POST here", when="if may_post !is_post"),
+        # Parsers differ in what they make of it, and no honest client sends it.
+        refuse(400, "bad_request", "HTTP/1.0 has no chunks", when="if HTTP_1.0 { req.hdr(transfer-encoding) -m found }"),
+        # A replica is not to speak another protocol, nor to believe a client who speaks as if it were the gateway.
+        "http-request del-header upgrade",
+        "http-request del-header x-gptoss- -m beg",
         *access_rules(spec.api_keys, places),
         f"http-request set-header {Header.REQUEST_ID} %[unique-id]",
+        f"http-request set-header {Header.ARRIVED} %[date(0,ms)]",
         refuse(
             413,
             "request_too_large",
