@@ -14,6 +14,7 @@ from e2e.cluster.local.places import RUN_ROOT
 from e2e.cluster.provider import Cluster, Tier
 from e2e.kubectl import Kubectl
 from e2e.shown import shown
+from tests.integration.operator_process import OperatorProcess
 
 
 PREFIX = "it-"
@@ -55,6 +56,20 @@ def installed(api: Cluster) -> Cluster:
     kubectl("apply", "--server-side", "-f", str(CRDS))
     kubectl("wait", "--for=condition=Established", "crd/gptossdeployments.gptoss.dev", "--timeout=30s")
     return api
+
+
+@pytest.fixture
+def user(installed: Cluster, namespace: str) -> Kubectl:
+    """A person in a fresh namespace."""
+    return Kubectl(installed, namespace)
+
+
+@pytest.fixture
+def running(installed: Cluster, namespace: str, tmp_path: Path) -> Iterator[Path]:
+    """The operator, serving the test's namespace only; its log is what is yielded."""
+    log = tmp_path / "operator.log"
+    with OperatorProcess(installed, namespace, log):
+        yield log
 
 
 @pytest.fixture

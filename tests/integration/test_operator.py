@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,39 +11,13 @@ from e2e.children import KINDS, children, eventually
 from e2e.cluster.provider import Cluster
 from e2e.kubectl import Kubectl, KubectlError
 from e2e.watch import condition, settled, until
+from tests.integration.asking import SETTLE_SECONDS, deployment, settle
 from tests.integration.operator_process import OperatorProcess
 from tests.integration.proxy import Strike, proxied
 
 
-SETTLE_SECONDS = 40
-FIRST_APPLY_WRITES = 11
-"""Eight children, an event for each of two replicas, and the first status."""
-
-
-def deployment(**spec: Any) -> dict[str, Any]:  # noqa: ANN401 - a raw object
-    return {
-        "apiVersion": "gptoss.dev/v1alpha1",
-        "kind": "GptOssDeployment",
-        "metadata": {"name": "chat"},
-        "spec": {"model": {"name": "gpt-oss-20b"}, **spec},
-    }
-
-
-@pytest.fixture
-def user(installed: Cluster, namespace: str) -> Kubectl:
-    return Kubectl(installed, namespace)
-
-
-@pytest.fixture
-def running(installed: Cluster, namespace: str, tmp_path: Path) -> Iterator[Path]:
-    """The operator, serving the test's namespace only; its log is what is yielded."""
-    log = tmp_path / "operator.log"
-    with OperatorProcess(installed, namespace, log):
-        yield log
-
-
-def settle(user: Kubectl) -> dict[str, Any]:
-    return until(user, "chat", settled, timeout_seconds=SETTLE_SECONDS, show=False)
+FIRST_APPLY_WRITES = 12
+"""Nine children, an event for each of two replicas, and the first status."""
 
 
 @pytest.fixture(scope="session")
@@ -121,6 +94,7 @@ def test_an_object_becomes_a_fleet_that_can_be_scaled_and_leaves_nothing(user: K
         ("PodDisruptionBudget", "chat-gateway"),
         ("PodDisruptionBudget", "chat-replicas"),
         ("Service", "chat"),
+        ("Service", "chat-gateways"),
         ("Service", "chat-replicas"),
         ("StatefulSet", "chat-r0"),
         ("StatefulSet", "chat-r1"),

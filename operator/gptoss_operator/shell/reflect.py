@@ -118,7 +118,7 @@ class Reflector(Generic[T]):
         self._bookmark = msgspec.json.Decoder(_Bookmark)
         self._version: str | None = None
         """Everything up to this version is in the store. None: nothing known, list first."""
-        self._may_not_read = False
+        self._goes_without = False
         self._heard_at = self._tried_at = time.monotonic()
 
     @property
@@ -148,17 +148,18 @@ class Reflector(Generic[T]):
             else:
                 failures += 1
             pause = min(longest_pause, first_pause * 2 ** min(failures, 16)) * random.uniform(0.5, 1.0)  # noqa: S311  (jitter)
-            if self._may_not_read:
+            if self._goes_without:
                 pause = REFUSED_SECONDS
             if problem is not None:
-                # What we may not read is said once.
-                level = logging.DEBUG if self._may_not_read and failures > 1 else logging.WARNING
+                # What we can do without is said once.
+                said = logging.INFO if failures == 1 else logging.DEBUG
+                level = said if self._goes_without else logging.WARNING
                 logger.log(level, "Watching %s: %s; trying again in %.1f s", self._where(), problem, pause)
             await asyncio.sleep(pause)
 
     async def _follow(self) -> str | None:
         """List if that is needed, and watch until the server ends it. Return what went wrong, or None."""
-        self._may_not_read = False
+        self._goes_without = False
         try:
             self._tried_at = time.monotonic()
             if self._version is None:
@@ -169,7 +170,7 @@ class Reflector(Generic[T]):
             return str(error)
         except (Refused, NotFound) as error:
             self._version = None
-            self._may_not_read = self._optional
+            self._goes_without = self._optional
             if self._optional:
                 self._store.not_watched(self.namespace)
                 self.synced.set()
