@@ -169,7 +169,7 @@ def _door(spec: RoutingSpec, models: Sequence[str], places: Places) -> str:
         refuse(405, "method_not_allowed", "use GET here", when="if may_get !METH_GET"),
         refuse(405, "method_not_allowed", "use POST here", when="if may_post !is_post"),
         # Parsers differ in what they make of it, and no honest client sends it.
-        refuse(400, "bad_request", "HTTP/1.0 has no chunks", when="if HTTP_1.0 { req.hdr(transfer-encoding) -m found }"),
+        refuse(400, "bad_request", "not in HTTP/1.0", when="if HTTP_1.0 { req.fhdr(transfer-encoding) -m found }"),
         # A replica is not to speak another protocol, nor to believe a client who speaks as if it were the gateway.
         "http-request del-header upgrade",
         "http-request del-header x-gptoss- -m beg",
