@@ -53,7 +53,7 @@ class Access:
             log.error("%s", problem)
         if len(new) > MOST_PROBLEMS_LOGGED:
             log.error("API keys: %d more entries are not used", len(new) - MOST_PROBLEMS_LOGGED)
-        log.info("API keys: %d of %d tenants", len(keys.tenants), len(keys.tiers))
+        log.info("API keys: %d keys of %d tenants", len(keys.tenants), len(keys.tiers))
         if not keys.tenants:
             log.error("No API key is valid, so every request is refused; add keys to the Secret")
 

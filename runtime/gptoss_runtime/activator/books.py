@@ -125,4 +125,4 @@ async def _replicas(runtime: RuntimeApi) -> Replicas | None:
 
 
 def _held(hold: Hold) -> Held:
-    return Held(now=hold.count, total=hold.total, oldest_seconds=hold.oldest_seconds())
+    return Held(now=hold.count, total=hold.total, oldest_seconds=max(hold.oldest_seconds(), 0.0))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from gptoss_runtime.activator.record import Line, Record, expects_usage, record_of
+from gptoss_runtime.activator.record import Ended, Line, Record, ended_of, expects_usage, record_of
 from gptoss_runtime.activator.state import Totals
 from gptoss_runtime.activator.telemetry import Telemetry
 from gptoss_runtime.activator.usage import UsageJoin
@@ -43,28 +43,31 @@ class Ledger:
     now: Callable[[], float] = time.monotonic
     totals: Totals = field(default_factory=Totals)
     _join: UsageJoin = field(default_factory=UsageJoin)
-    _written: list[Record | News] = field(default_factory=list)
+    _records: list[Record] = field(default_factory=list)
+    _news: list[News] = field(default_factory=list)
 
     def ended(self, line: Line) -> None:
         """Take the line of a request that has ended."""
-        self.totals.count(line)
+        ended = ended_of(line)
+        self.totals.count(line, ended)
         usage = self._join.take(line)
         if usage is None and expects_usage(line):
             displaced = self._join.wait(line, self.now())
             if displaced is not None:
-                self._finish(displaced, None)
+                self._finish(displaced, ended_of(displaced), None)
             return
-        self._finish(line, usage)
+        self._finish(line, ended, usage)
 
     def reported(self, usage: Usage) -> None:
         """Take what a replica reports of a request."""
         line = self._join.report(usage, self.now())
         if line is not None:
-            self._finish(line, usage)
+            self._finish(line, ended_of(line), usage)
 
     def news(self, text: str) -> None:
         """Take what HAProxy says about itself and its servers."""
-        self._written.append(News(datetime.now(UTC).isoformat(timespec="milliseconds"), text))
+        moment = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
+        self._news.append(News(f"{moment}Z", text))
         if _UP in text and _OUR_SERVER not in text:
             self.replica_came_up()
 
@@ -75,26 +78,26 @@ class Ledger:
     def settle(self) -> None:
         """Finish the requests whose report did not come in time."""
         for line in self._join.due(self.now()):
-            self._finish(line, None)
+            self._finish(line, ended_of(line), None)
         self.flush()
 
     def finish(self) -> None:
         """Finish all requests, for good."""
         for line in self._join.rest():
-            self._finish(line, None)
+            self._finish(line, ended_of(line), None)
         self.flush()
 
     def flush(self) -> None:
-        """Write what has been collected."""
-        if self._written:
-            if not self.write(_encode_lines(self._written)):
-                self.telemetry.counts.dropped_log_lines += len(self._written)
-            self._written.clear()
+        """Write and count what has been collected."""
+        for lines in (self._news, self._records):
+            if lines and not self.write(_encode_lines(lines)):
+                self.telemetry.counts.dropped_log_lines += len(lines)
+        self.telemetry.observe(self._records)
+        self._records.clear()
+        self._news.clear()
 
-    def _finish(self, line: Line, usage: Usage | None) -> None:
-        record = record_of(line, usage)
-        self._written.append(record)
-        self.telemetry.observe(record)
+    def _finish(self, line: Line, ended: Ended, usage: Usage | None) -> None:
+        self._records.append(record_of(line, ended, usage))
         if usage is not None:
             self.totals.count_tokens(usage)
             self.count_tokens(usage.tenant, usage.prompt_tokens + usage.generation_tokens)

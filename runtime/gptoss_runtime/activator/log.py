@@ -21,7 +21,7 @@ READS = 4
 """Reads before others have their turn: about 600 lines."""
 LONGEST_LINE_BYTES = 65536
 """More without a newline is no log."""
-_decode = msgspec.json.Decoder(Line, strict=False).decode
+_decode = msgspec.json.Decoder(Line).decode
 
 
 class Listener(Protocol):

@@ -16,8 +16,8 @@ ACTIVATOR = "activator"
 """What the line names as replica of a request that the activator answered itself."""
 _UNIX = "unix"
 """How the address of an activator's socket begins."""
-_NONE = ("", "-")
-"""HAProxy writes `-` for what it does not know."""
+_NONE = "-"
+"""What HAProxy writes for what it does not know."""
 
 
 class Line(msgspec.Struct, gc=False):
@@ -29,24 +29,24 @@ class Line(msgspec.Struct, gc=False):
     backend: str
     total_ms: int
     ended: str
-    tenant: str = ""
-    client: str = ""
-    method: str = ""
-    path: str = ""
-    model: str = ""
-    stream: str | int = ""
-    code: str = ""
-    replica: str = ""
-    inner_replica: str = ""
+    tenant: str = "-"
+    client: str = "-"
+    method: str = "-"
+    path: str = "-"
+    model: str = "-"
+    stream: str = "-"
+    code: str = "-"
+    replica: str = "-"
+    inner_replica: str = "-"
     retries: str = "0"
     queue_ms: int = -1
-    inner_queue_ms: str = ""
+    inner_queue_ms: str = "-"
     connect_ms: int = -1
     response_ms: int = -1
     bytes_in: int = 0
     bytes_out: int = 0
-    trace: str = ""
-    cache: str = ""
+    trace: str = "-"
+    cache: str = "-"
 
 
 class Ended(StrEnum):
@@ -102,12 +102,15 @@ _ANSWERED_INSIDE = {
 """By the status that came back by the inner socket from no replica."""
 
 
+_COMPLETED = Ended.COMPLETED
+
+
 def ended_of(line: Line) -> Ended:
     """Return why the request ended, from HAProxy's termination state and what it answered."""
     state = line.ended
     if state == "--" and line.status < 400:  # noqa: PLR2004 - HTTP's first error
-        return Ended.COMPLETED
-    if line.code not in _NONE and line.replica in _NONE and state[:1] in {"L", "P", "-"}:
+        return _COMPLETED
+    if line.code != _NONE and line.replica == _NONE and state[:1] in {"L", "P", "-"}:
         return Ended.REFUSED
     if state == "--" or state[:1] == "L":
         return _answered(line)
@@ -119,9 +122,9 @@ def _answered(line: Line) -> Ended:
     by_activator = (line.replica[:4] == _UNIX and line.backend == BACKEND) or line.inner_replica[:4] == _UNIX
     if by_activator and line.status == 429:  # noqa: PLR2004 - Too Many Requests
         return Ended.HELD_TOO_LONG
-    if line.status < 400 or line.backend == BACKEND or line.inner_replica not in _NONE:  # noqa: PLR2004 - the same
+    if line.status < 400 or line.backend == BACKEND or line.inner_replica != _NONE:  # noqa: PLR2004 - the same
         return Ended.COMPLETED
-    if line.backend == LONG_PROMPTS or line.inner_queue_ms not in _NONE:
+    if line.backend == LONG_PROMPTS or line.inner_queue_ms != _NONE:
         return _ANSWERED_INSIDE.get(line.status, Ended.OTHER)
     if line.backend == DETOUR and line.status >= 500:  # noqa: PLR2004 - HTTP's first error of servers
         return Ended.GATEWAY_ERROR
@@ -130,13 +133,11 @@ def _answered(line: Line) -> Ended:
 
 def replica_of(line: Line) -> str | None:
     """Return the address of the replica that answered, `activator`, or None where nobody did."""
-    name = line.replica if line.inner_replica in _NONE else line.inner_replica
-    if name in _NONE:
-        return None
+    name = line.replica if line.inner_replica == _NONE else line.inner_replica
     if name[:4] != _UNIX:
-        return name
+        return None if name == _NONE else name
     # A request that went round and never reached a replica was answered there by nobody that has an address.
-    return None if line.backend == LONG_PROMPTS and line.inner_replica in _NONE else ACTIVATOR
+    return None if line.backend == LONG_PROMPTS and line.inner_replica == _NONE else ACTIVATOR
 
 
 def expects_usage(line: Line) -> bool:
@@ -144,14 +145,14 @@ def expects_usage(line: Line) -> bool:
     return line.status == 200 and replica_of(line) not in {None, ACTIVATOR}  # noqa: PLR2004 - HTTP's OK
 
 
-def was_for_replicas(line: Line) -> bool:
+def was_for_replicas(line: Line, ended: Ended) -> bool:
     """Return whether the request was queued, held or sent on for a replica.
 
     What the front door refused was not, nor what the detour answered by itself.
     """
     if line.backend == DETOUR:
-        return line.inner_replica not in _NONE or line.inner_queue_ms not in _NONE
-    return line.backend in {BACKEND, LONG_PROMPTS} and ended_of(line) is not Ended.REFUSED
+        return line.inner_replica != _NONE or line.inner_queue_ms != _NONE
+    return (line.backend == BACKEND or line.backend == LONG_PROMPTS) and ended != Ended.REFUSED  # noqa: PLR1714 - fast
 
 
 class Record(msgspec.Struct, gc=False):
@@ -184,23 +185,24 @@ class Record(msgspec.Struct, gc=False):
     ended: str
 
 
-def record_of(line: Line, usage: Usage | None) -> Record:
+def record_of(line: Line, ended: Ended, usage: Usage | None) -> Record:
     """Return the line that people read. `usage` is what the replica reported, if it did."""
     inner = line.inner_queue_ms
-    queue_ms = int(inner) if inner.isdecimal() else line.queue_ms
+    queue_ms = line.queue_ms if inner == _NONE or not inner.isdecimal() else int(inner)
+    # Written out, since this is done for every request: a function for each field would be half of the work.
     return Record(
         _iso(line.time),
         line.id,
-        _known(line.tenant),
+        None if line.tenant == _NONE else line.tenant,
         line.client,
         line.method,
         line.path,
-        _known(line.model),
-        line.stream not in _NO_STREAM,
+        None if line.model == _NONE else line.model,
+        line.stream == "1",
         line.status,
-        _known(line.code),
+        None if line.code == _NONE else line.code,
         replica_of(line),
-        retries_of(line),
+        0 if line.retries == "0" else retries_of(line),
         queue_ms if queue_ms >= 0 else None,
         ttft_ms(line),
         line.total_ms if line.total_ms >= 0 else None,
@@ -208,19 +210,14 @@ def record_of(line: Line, usage: Usage | None) -> Record:
         usage.generation_tokens if usage else None,
         line.bytes_in,
         line.bytes_out,
-        _known(line.cache),
-        trace_id(line.trace) if len(line.trace) > 1 else None,
-        ended_of(line),
+        None if line.cache == _NONE else line.cache,
+        None if line.trace == _NONE else trace_id(line.trace),
+        ended,
     )
-
-
-_NO_STREAM = frozenset({"", "-", "0", "false", 0})
 
 
 def retries_of(line: Line) -> int:
     """Return how often the request was sent once more."""
-    if line.retries == "0":
-        return 0
     number = line.retries.lstrip("+")
     return int(number) if number.isdecimal() else 0
 
@@ -252,10 +249,6 @@ def trace_id(traceparent: str) -> str | None:
 _HEX = frozenset("0123456789abcdef")
 
 
-def _known(text: str) -> str | None:
-    return None if text in _NONE else text
-
-
 class _Second:
     """The last second that was asked for, as text: most lines are of the same one."""
 
@@ -264,8 +257,8 @@ class _Second:
 
 
 def _iso(seconds: str) -> str:
-    whole, _, fraction = seconds.partition(".")
+    whole = seconds[:-4]
     if whole != _Second.seconds:
         _Second.text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(int(whole)))
         _Second.seconds = whole
-    return f"{_Second.text}.{fraction[:3]:0<3}Z"
+    return f"{_Second.text}{seconds[-4:]}Z"

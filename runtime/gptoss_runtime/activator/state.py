@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gptoss_runtime.activator.record import Ended, Line, ended_of, retries_of, was_for_replicas
+from gptoss_runtime.activator.record import Ended, Line, retries_of, was_for_replicas
 from gptoss_runtime.activator.servers import Replicas
 from gptoss_runtime.activator.telemetry import Held
 from gptoss_runtime.gateway_contract import GatewayCounter, GatewayGauge, GatewayState, Usage
@@ -25,12 +25,13 @@ class Totals:
     generation_tokens: int = 0
     _arrivals: int = 0
 
-    def count(self, line: Line) -> None:
+    def count(self, line: Line, ended: Ended) -> None:
         """Count a request that has ended."""
-        if was_for_replicas(line):
+        if was_for_replicas(line, ended):
             self.finished += 1
-            self.retries += retries_of(line)
-            if line.status >= SERVER_ERROR or (line.ended != "--" and ended_of(line) in _BROKE_OFF):
+            if line.retries != "0":
+                self.retries += retries_of(line)
+            if line.status >= SERVER_ERROR or (ended in _BROKE_OFF and line.ended != "--"):
                 self.failed += 1
         elif CLIENT_ERROR <= line.status < SERVER_ERROR:
             self.refused += 1
@@ -61,7 +62,10 @@ class StateWriter:
     def state(self, totals: Totals, held: Held, replicas: Replicas | None, now: float) -> GatewayState:
         """Return the document of now. `replicas` is None while HAProxy does not answer: then its gauges are absent."""
         self._sequence += 1
-        gauges: dict[str, float] = {GatewayGauge.HELD: held.now, GatewayGauge.OLDEST_HELD_SECONDS: held.oldest_seconds}
+        gauges: dict[str, float] = {
+            GatewayGauge.HELD: held.now,
+            GatewayGauge.OLDEST_HELD_SECONDS: held.oldest_seconds,
+        }
         running = held.now
         if replicas is not None:
             running += replicas.backend.running + replicas.backend.queued

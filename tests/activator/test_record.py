@@ -1,0 +1,150 @@
+"""What becomes of one line of HAProxy's log."""
+
+import json
+
+import msgspec
+import pytest
+
+from gptoss_runtime.activator.record import Ended, Line, ended_of, expects_usage, record_of, token_ms, trace_id
+from gptoss_runtime.activator.servers import BackendStat, Replicas
+from gptoss_runtime.activator.state import StateWriter, Totals
+from gptoss_runtime.activator.telemetry import Held
+from gptoss_runtime.gateway_contract import GatewayState, LogField, Usage
+from tests.activator.lines import a_line, a_refusal
+
+
+USAGE = Usage(id="39388ef6", tenant="team-a", prompt_tokens=12, generation_tokens=101)
+
+
+def written(line: Line, usage: Usage | None = None) -> dict[str, object]:
+    found: dict[str, object] = json.loads(msgspec.json.encode(record_of(line, ended_of(line), usage)))
+    return found
+
+
+def test_a_line_has_every_field_of_the_contract() -> None:
+    assert set(Line.__struct_fields__) == {str(name) for name in LogField}
+
+
+def test_a_stream_with_its_tokens() -> None:
+    assert written(a_line(), USAGE) == {
+        "time": "2026-11-23T02:51:23.007Z",
+        "id": "39388ef6",
+        "tenant": "team-a",
+        "client": "10.1.2.3",
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "model": "openai/gpt-oss-20b",
+        "stream": True,
+        "status": 200,
+        "code": None,
+        "replica": "10.0.0.7",
+        "retries": 2,
+        "queue_ms": 40,
+        "ttft_ms": 100,
+        "total_ms": 1100,
+        "tokens_in": 12,
+        "tokens_out": 101,
+        "bytes_in": 300,
+        "bytes_out": 9000,
+        "cache": None,
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+        "ended": "completed",
+    }
+    assert token_ms(record_of(a_line(), Ended.COMPLETED, USAGE)) == 10.0
+
+
+def test_a_refused_request_has_no_times_and_no_replica() -> None:
+    found = written(a_refusal(trace="-", model="-", stream="-"))
+    unknown = {name for name, value in found.items() if value is None}
+    assert unknown == {
+        *("tenant", "model", "replica", "queue_ms", "ttft_ms", "tokens_in", "tokens_out", "cache", "trace_id"),
+    }
+    assert (found["ended"], found["code"], found["stream"]) == ("refused", "invalid_api_key", False)
+
+
+def test_a_request_that_came_back_has_the_inner_queue_and_replica() -> None:
+    line = a_line(backend="long_prompts", replica="unix", inner_replica="10.0.0.9", inner_queue_ms="350", queue_ms=0)
+    found = written(line)
+    assert (found["replica"], found["queue_ms"], found["ended"]) == ("10.0.0.9", 350, "completed")
+    assert expects_usage(line)
+
+
+def test_what_the_activator_answered_waits_for_no_tokens() -> None:
+    line = a_line(backend="detour", replica="unix", cache="hit")
+    assert written(line)["replica"] == "activator"
+    assert not expects_usage(line)
+
+
+@pytest.mark.parametrize(
+    ("changes", "ended"),
+    [
+        ({"ended": "CD"}, Ended.CLIENT_LEFT),
+        ({"ended": "CH", "status": -1}, Ended.CLIENT_LEFT),
+        ({"ended": "CQ", "status": -1, "replica": "-"}, Ended.CLIENT_LEFT),
+        ({"ended": "cD"}, Ended.TIMEOUT),
+        ({"ended": "sH", "status": 504}, Ended.TIMEOUT),
+        ({"ended": "sD"}, Ended.TIMEOUT),
+        ({"ended": "sQ", "status": 429, "replica": "-", "code": "queue_timeout"}, Ended.QUEUE_TIMEOUT),
+        ({"ended": "sC", "status": 503}, Ended.REPLICA_LOST),
+        ({"ended": "SC", "status": 503}, Ended.REPLICA_LOST),
+        ({"ended": "SH", "status": 502}, Ended.REPLICA_LOST),
+        ({"ended": "SD"}, Ended.REPLICA_LOST),
+        ({"ended": "DD"}, Ended.REPLICA_LOST),
+        ({"ended": "PH", "status": 502}, Ended.GATEWAY_ERROR),
+        ({"ended": "RC", "status": 500}, Ended.GATEWAY_ERROR),
+        ({"ended": "IH", "status": 500}, Ended.GATEWAY_ERROR),
+        ({"ended": "PR", "status": 400, "replica": "-", "backend": "openai"}, Ended.REFUSED),
+        ({"ended": "LR", "status": 200, "replica": "-", "backend": "openai"}, Ended.COMPLETED),
+        ({"status": 400}, Ended.COMPLETED),
+        ({"status": 429, "replica": "unix"}, Ended.HELD_TOO_LONG),
+        ({"status": 429, "backend": "long_prompts", "replica": "unix", "inner_replica": "unix"}, Ended.HELD_TOO_LONG),
+        ({"status": 429, "backend": "long_prompts", "replica": "unix"}, Ended.QUEUE_TIMEOUT),
+        ({"status": 502, "backend": "long_prompts", "replica": "unix"}, Ended.REPLICA_LOST),
+        ({"status": 400, "backend": "detour", "replica": "unix"}, Ended.REFUSED),
+        ({"status": 502, "backend": "detour", "replica": "unix"}, Ended.GATEWAY_ERROR),
+        ({"ended": "XX"}, Ended.OTHER),
+    ],
+)
+def test_why_a_request_ended(changes: dict[str, object], ended: Ended) -> None:
+    assert ended_of(a_line(**changes)) is ended
+
+
+@pytest.mark.parametrize(
+    "header", ["", "x", "00-xyz-1-01", f"00-{'0' * 32}-00f067aa0ba902b7-01", f"00-{'G' * 32}-1-01"]
+)
+def test_a_broken_traceparent_is_none(header: str) -> None:
+    assert trace_id(header) is None
+
+
+def test_the_state_counts_requests_that_still_run_and_never_goes_back() -> None:
+    totals = Totals()
+    for line in (a_line(), a_line(status=502, ended="SH"), a_refusal(), a_line(backend="detour", cache="hit")):
+        totals.count(line, ended_of(line))
+    totals.count_tokens(USAGE)
+    writer = StateWriter(start_id="me", started=100.0)
+    busy = Replicas(backend=BackendStat(running=3, queued=2), servers=())
+    idle = Replicas(backend=BackendStat(running=0, queued=0), servers=())
+
+    first = writer.state(totals, Held(now=1, total=7, oldest_seconds=2.5), busy, 160.0)
+    assert first == GatewayState(
+        start_id="me",
+        sequence=1,
+        uptime_seconds=60.0,
+        counters={
+            "arrivals": 2 + 3 + 2 + 1,
+            "finished": 2,
+            "failed": 1,
+            "refused": 1,
+            "retries": 4,
+            "held_total": 7,
+            "prompt_tokens": 12,
+            "generation_tokens": 101,
+        },
+        gauges={"held": 1, "oldest_held_seconds": 2.5, "in_flight": 3, "queued": 2, "replicas_up": 0},
+    )
+    # Their lines are on the way.
+    second = writer.state(totals, Held(now=0, total=7, oldest_seconds=0.0), idle, 161.0)
+    assert (second.sequence, second.counters["arrivals"]) == (2, 8)
+    # HAProxy does not answer: what it would know is absent, not zero.
+    third = writer.state(totals, Held(now=0, total=7, oldest_seconds=0.0), None, 162.0)
+    assert set(third.gauges) == {"held", "oldest_held_seconds"}
