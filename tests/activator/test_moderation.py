@@ -152,6 +152,12 @@ def test_the_text_of_a_stream_of_the_responses_api() -> None:
     assert text_of(an_answer({"instructions": "not said", "output": output}, stream=False)) == "whole"
 
 
+def test_lines_end_where_those_of_a_stream_do() -> None:
+    body = 'data: {"choices":[{"index":0,"delta":{"content":"one\u2028two\x85three"}}]}\r\n\r\ndata: [DONE]\r\n\r\n'
+    answer = WholeAnswer(content_type="text/event-stream", body=body.encode())
+    assert text_of(answer) == "one\u2028two\x85three"
+
+
 def test_an_answer_that_cannot_be_read_says_so() -> None:
     with pytest.raises(ValueError, match="JSON object was expected"):
         text_of(WholeAnswer(content_type="application/json", body=b"[1]"))

@@ -2,9 +2,12 @@
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 
 _Place = tuple[object, ...]
@@ -12,12 +15,13 @@ _Place = tuple[object, ...]
 JSON_TYPE = "application/json"
 STREAM_TYPE = "text/event-stream"
 
-_DONE = "[DONE]"
-_EVENT_END = re.compile(r"\r\n\r\n|\n\n|\r\r")
+_DONE = b"[DONE]"
+_EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _LAST_EVENTS = ("response.completed", "response.incomplete")
 """Types of the last event of a stream of the Responses API that ended well."""
 _BROKEN_OFF = ("abort", "error")
 """vLLM's finish reasons of an answer that another request would not get."""
+_MAY_FAIL = re.compile(rb'"(?:error|abort)"')
 _SAID = ("reasoning", "reasoning_content", "content", "refusal", "text", "name", "arguments", "input")
 """Fields of choices, messages, tool calls and output items that hold what the model wrote."""
 
@@ -50,52 +54,42 @@ def error_events(error: bytes) -> bytes:
     return b"data: " + error + b"\n\ndata: [DONE]\n\n"
 
 
-def documents(answer: WholeAnswer) -> Iterator[dict[str, Any]]:
-    """Return the JSON objects of an answer: the only one, or one for each event.
-
-    Raises ValueError when something in it is no JSON object.
-    """
-    for text in _events(answer.body) if answer.is_stream else [answer.body.decode()]:
-        if text == _DONE:
-            continue
-        document = json.loads(text)
-        if not isinstance(document, dict):
-            raise ValueError(f"a JSON object was expected, not {text[:40]!r}")  # noqa: TRY004 - the text is what is wrong
-        yield document
-
-
 def is_complete(answer: WholeAnswer) -> bool:
     """Whether an answer of status 200 is whole, so that the same request would be answered by it again.
 
     A stream that the gateway had to end for a lost replica looks well on the wire: it has an event with an error.
+    Of a stream, only the events that may tell are read; to read all of a long one takes too much time.
     """
     try:
-        parts = list(documents(answer))
-        events = list(_events(answer.body)) if answer.is_stream else []
+        if not answer.is_stream:
+            document = _document(answer.body)
+            return document.get("status", "completed") in {"completed", "incomplete"} and not _is_failure(document)
+        blocks = _EVENT_END.split(answer.body.rstrip())
+        suspects = (event for block in blocks if _MAY_FAIL.search(block) for event in _events(block))
+        if any(_is_failure(_document(event)) for event in suspects):
+            return False
+        last = _events(blocks[-1])
+        return bool(last) and (last[0] == _DONE or _document(last[0]).get("type") in _LAST_EVENTS)
     except ValueError:
         return False
-    if not parts or any(part.get("error") or part.get("type") == "error" for part in parts):
-        return False
-    if any(choice.get("finish_reason") in _BROKEN_OFF for part in parts for choice in _choices(part)):
-        return False
-    if answer.is_stream:
-        return events[-1] == _DONE or parts[-1].get("type") in _LAST_EVENTS
-    return parts[0].get("status", "completed") in {"completed", "incomplete"}
 
 
 def text_of(answer: WholeAnswer) -> str:
     """Return all that the model wrote in an answer: reasoning, content, and the arguments of tool calls.
 
-    Raises ValueError when the answer cannot be read.
+    Takes up to a second for the longest. Raises ValueError when the answer cannot be read.
     """
-    pieces: dict[tuple[object, ...], str] = {}
-    for document in documents(answer):
+    pieces: defaultdict[_Place, list[str]] = defaultdict(list)
+    for event in _events(answer.body) if answer.is_stream else [answer.body]:
+        if event == _DONE:
+            continue
+        document = _document(event)
         if document.get("type") in _LAST_EVENTS:
             # The Responses API says everything once more at the end.
             pieces.clear()
         for place, text in _pieces(document):
-            pieces[place] = pieces.get(place, "") + text
-    return "\n".join(pieces.values())
+            pieces[place].append(text)
+    return "\n".join("".join(texts) for texts in pieces.values())
 
 
 def whole_events(body: bytes) -> bytes:
@@ -105,6 +99,8 @@ def whole_events(body: bytes) -> bytes:
 
 def without_comments(body: bytes) -> bytes:
     """Return a stream without what only kept its connection open."""
+    if not body.startswith(b":") and b"\n:" not in body:
+        return body
     blocks = body.split(b"\n\n")
     return b"\n\n".join(block for block in blocks if not block or not all(map(_is_comment, block.split(b"\n"))))
 
@@ -113,12 +109,34 @@ def _is_comment(line: bytes) -> bool:
     return line.startswith(b":")
 
 
-def _events(body: bytes) -> Iterator[str]:
-    """Return the data of each event. Raises UnicodeDecodeError, which is a ValueError."""
-    for block in _EVENT_END.split(body.decode()):
-        lines = [line[5:].removeprefix(" ") for line in block.splitlines() if line.startswith("data:")]
+def _events(body: bytes) -> list[bytes]:
+    """Return the data of each event in a stream, or in a part of one."""
+    # Bytes, not text: JSON may have characters that end a line in a text, but not in a stream of events.
+    found = []
+    for block in _EVENT_END.split(body):
+        lines = [line[5:].removeprefix(b" ") for line in block.splitlines() if line.startswith(b"data:")]
         if lines:
-            yield "\n".join(lines)
+            found.append(b"\n".join(lines))
+    return found
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    """Return a body or an event as an object. Raises ValueError when it is none."""
+    try:
+        document = msgspec.json.decode(body)
+    except RecursionError as error:
+        raise ValueError("JSON too deep to be read") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"a JSON object was expected, not {body[:40]!r}")  # noqa: TRY004 - the body is what is wrong
+    return document
+
+
+def _is_failure(document: dict[str, Any]) -> bool:
+    return (
+        bool(document.get("error"))
+        or document.get("type") == "error"
+        or any(choice.get("finish_reason") in _BROKEN_OFF for choice in _choices(document))
+    )
 
 
 def _choices(document: dict[str, Any]) -> list[dict[str, Any]]:

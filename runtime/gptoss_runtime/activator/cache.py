@@ -4,11 +4,12 @@ Only for requests that the same model answers alike each time; the user chose th
 """
 
 import hashlib
-import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from gptoss_runtime.activator.answer import JSON_TYPE, STREAM_TYPE, WholeAnswer, is_complete, without_comments
 
@@ -43,12 +44,12 @@ def judge_request(
     """
     try:
         reason = _why_not(method, target, headers, document)
-        canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+        canonical = msgspec.json.encode(document, order="sorted")
     except RecursionError:
-        reason, canonical = "the body is too deep", ""
+        reason, canonical = "the body is too deep", b""
     if reason is not None:
         return Lookup(key=None, reason=reason)
-    asked = f"{tenant}\0{target}\0{canonical}".encode(errors="surrogateescape")
+    asked = f"{tenant}\0{target}\0".encode(errors="surrogateescape") + canonical
     return Lookup(key=hashlib.sha256(asked).digest(), reason="the request is deterministic")
 
 

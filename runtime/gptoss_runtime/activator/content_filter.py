@@ -1,5 +1,6 @@
 """What the content filter does with requests and answers, by the moderation model's word."""
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +68,8 @@ class Filter:
         if collected.end is End.TOO_LARGE:
             return _refused(f"the answer is larger than {MAX_ANSWER_BYTES} bytes, too large for the content filter")
         try:
-            text = text_of(WholeAnswer(content_type=content_type, body=collected.body))
+            # In a thread: others do not wait while a long answer is read.
+            text = await asyncio.to_thread(text_of, WholeAnswer(content_type=content_type, body=collected.body))
         except ValueError as error:
             judgement = Judgement(verdict=Verdict.FAILED, reason=f"the answer cannot be read: {error}")
         else:

@@ -1,8 +1,9 @@
 """The text of a request that a model would read, for the content filter. Pure."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
+
+import msgspec
 
 
 SPOKEN_FIELDS = ("instructions", "previous_input_messages", "messages", "prompt", "suffix", "input", "documents")
@@ -21,7 +22,7 @@ class Unreadable(ValueError):
 def read_object(body: bytes) -> dict[str, Any] | None:
     """Return a body that is a JSON object in UTF-8; None where it is anything else."""
     try:
-        document = json.loads(body.decode())
+        document = msgspec.json.decode(body)
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
@@ -43,7 +44,7 @@ def text_of_request(document: dict[str, Any]) -> str:
         raise Unreadable("a prompt of token ids cannot be checked by the content filter; send text")
     try:
         spoken = [text for name in SPOKEN_FIELDS for text in _texts(document.get(name))]
-        written = [json.dumps(document[name], ensure_ascii=False) for name in SCHEMA_FIELDS if document.get(name)]
+        written = [msgspec.json.encode(document[name]).decode() for name in SCHEMA_FIELDS if document.get(name)]
     except RecursionError as error:
         raise Unreadable("the body is too deep") from error
     return "\n".join(spoken + written)
