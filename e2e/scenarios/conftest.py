@@ -24,6 +24,11 @@ URL = f"http://{SERVICE}:8000/v1"
 START_SECONDS = 600
 LOAD_SECONDS = 850
 """Longer than any load lasts that a scenario asks for."""
+ONE_CPU_EACH = [
+    # vLLM binds its worker to the first CPU of the machine; those of all replicas would share that one.
+    {"name": "VLLM_CPU_OMP_THREADS_BIND", "value": "nobind"},
+    {"name": "OMP_NUM_THREADS", "value": "1"},
+]
 LOAD = (Path(__file__).parent / "client_load.py").read_text()
 
 Load = Callable[..., dict[str, Any]]
@@ -91,6 +96,7 @@ def deployment(name: str, **spec: Any) -> dict[str, Any]:  # noqa: ANN401 - a ra
             "engine": {"maxModelLen": 4096, "maxNumSeqs": 16},
             # Streams of the scenarios last up to two minutes where the starts of other replicas take the CPUs.
             "drainSeconds": 180,
+            "pod": {"env": ONE_CPU_EACH},
             "routing": {"queue": {"maxWaitSeconds": 300}, "hold": {"heartbeatSeconds": 2}},
             **spec,
         },

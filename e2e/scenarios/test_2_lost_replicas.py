@@ -5,12 +5,12 @@ from e2e.gateways import requests_logged
 from e2e.kubectl import Kubectl
 from e2e.processes import kill_in_pod
 from e2e.scenarios.conftest import MODEL, START_SECONDS, URL, Load
-from e2e.scenarios.pods import REPLICAS, Background, restarts, running, uids
+from e2e.scenarios.pods import REPLICAS, Background, lasting_streams, restarts, running, uids
 from e2e.watch import settled, until
 
 
 STREAMS = 8
-TOKENS = 1500
+TOKENS = 200
 THREADS = 4
 LOAD_SECONDS = 60
 LARGEST = 100_000
@@ -25,19 +25,19 @@ def test_requests_without_a_token_are_answered_and_streams_say_what_happened(cha
     chat("scale", "gptoss", "chat", "--replicas=2")
     until(chat, "chat", settled, timeout_seconds=START_SECONDS, show=False)
     broken_before = len(broken(chat))
-    streams = Background(load, "streams", URL, MODEL, STREAMS, TOKENS)
-    requests = Background(load, "completions", URL, MODEL, 2000, LOAD_SECONDS, THREADS, LARGEST)
-    eventually(lambda: running(chat) > STREAMS, "streams and other requests run", seconds=120)
-    name, uid = next(iter(uids(chat, REPLICAS).items()))
-    before = restarts(chat, name)
-    kill_in_pod(uid, "gptoss-server")
-    result = requests.wait()
+    with lasting_streams(chat, load, url=URL, model=MODEL, count=STREAMS, tokens=TOKENS) as streams:
+        requests = Background(load, "completions", URL, MODEL, 2000, LOAD_SECONDS, THREADS, LARGEST)
+        eventually(lambda: running(chat) > STREAMS, "streams and other requests run", seconds=60)
+        name, uid = next(iter(uids(chat, REPLICAS).items()))
+        before = restarts(chat, name)
+        kill_in_pod(uid, "gptoss-server")
+        result = requests.wait()
     assert result["errors"] == []
     assert result["answered"] > THREADS
-    answers = streams.wait()
-    lost = answers["finished"].count("error: replica_lost")
-    assert lost > 0
-    assert answers["finished"].count("length") == STREAMS - lost
+    ends = streams.wait()["finished"]
+    lost = ends.count("error: replica_lost")
+    assert 0 < lost < STREAMS
+    assert ends.count("length") == len(ends) - lost
     eventually(lambda: restarts(chat, name) > before, "the container starts again", seconds=60)
     assert len(broken(chat)) - broken_before == lost
     until(chat, "chat", settled, timeout_seconds=START_SECONDS, show=False)

@@ -14,7 +14,7 @@ from e2e.watch import settled, until
 
 
 STREAMS = 32
-TOKENS = 250
+TOKENS = 150
 ROLL_SECONDS = 800
 
 
