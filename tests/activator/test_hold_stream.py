@@ -210,6 +210,7 @@ async def test_retry_after_is_the_estimate(tmp_path: Path) -> None:
     async with fake_haproxy(tmp_path), door(tmp_path, hold_max_requests=0) as at:
         answer = await at.ask()
         assert (answer.status, answer.headers["retry-after"]) == (429, "34")
+        assert answer.headers["x-gptoss-code"] == "hold_full"
         assert (await answer.json())["error"]["code"] == "hold_full"
 
 

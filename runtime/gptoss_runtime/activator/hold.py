@@ -20,7 +20,9 @@ POLL_SECONDS = 0.25
 IDLE_SECONDS = 1.0
 """How often HAProxy is asked while none waits here: some may wait in its queue for replicas that have just died."""
 DRAIN_SECONDS = 0.01
-"""How often it is asked while a replica is ready and requests still wait."""
+"""How often it is asked while requests go on."""
+FULL_SECONDS = 0.05
+"""How often it is asked while replicas are ready and full: the reserve in HAProxy's queue lasts longer."""
 REMEMBERED_RELEASES = 4096
 """Released requests whose age is kept, in case they come back."""
 
@@ -54,6 +56,7 @@ class Hold:
         self._total = 0
         self._wake = asyncio.Event()
         self._failing = False
+        self._draining = False
 
     @property
     def count(self) -> int:
@@ -99,9 +102,10 @@ class Hold:
             self._wake.clear()
             self._expire()
             replicas = await self._look()
-            if replicas is not None and self._let_go(replicas):
-                await asyncio.sleep(DRAIN_SECONDS)
+            if replicas is not None and self._since and replicas.up():
+                await asyncio.sleep(DRAIN_SECONDS if self._let_go(replicas) else FULL_SECONDS)
                 continue
+            self._draining = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS if self._since else IDLE_SECONDS):
                     await self._wake.wait()
@@ -123,8 +127,8 @@ class Hold:
         self._failing = False
         return replicas
 
-    def _let_go(self, replicas: Replicas) -> bool:
-        """Let go on who may, the oldest first. Return whether a replica is ready and requests still wait."""
+    def _let_go(self, replicas: Replicas) -> int:
+        """Let go on who may, the oldest first. Return how many those are."""
         release = how_many(len(self._since), replicas)
         chosen = heapq.nsmallest(release.count, self._since, key=self._since.__getitem__)
         for waiting in chosen:
@@ -132,8 +136,11 @@ class Hold:
             self.forget(waiting)
             waiting.go_on()
         if chosen:
-            log.info("%d of %d held requests go on: %s", len(chosen), len(chosen) + self.count, release.reason)
-        return bool(replicas.up()) and bool(self._since)
+            # The first of many such decisions tells it all.
+            level = logging.DEBUG if self._draining else logging.INFO
+            log.log(level, "%d of %d held requests go on: %s", len(chosen), len(chosen) + self.count, release.reason)
+            self._draining = True
+        return len(chosen)
 
     def _expire(self) -> None:
         now = _now()

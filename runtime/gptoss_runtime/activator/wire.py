@@ -17,6 +17,8 @@ from gptoss_runtime.gateway_contract import HELD_STATUS
 
 BOUNCED_HEADER = "x-gptoss-held"
 """In the answer to a request that this very activator carries already and that came back to it: no replica took it."""
+CODE_HEADER = "x-gptoss-code"
+"""Carries the error's `code`, which HAProxy puts into the log."""
 
 _CLOSE = b"content-length: 0\r\nconnection: close\r\n\r\n"
 _GO_ON = f"HTTP/1.1 {HELD_STATUS} {HTTPStatus(HELD_STATUS).phrase}\r\n".encode() + _CLOSE
@@ -51,6 +53,7 @@ class Wire(asyncio.Protocol):
         """Answer with an error that the client gets."""
         body = refusal.body()
         lines = [f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}", "content-type: application/json"]
+        lines.append(f"{CODE_HEADER}: {refusal.code}")
         if refusal.retry_after_seconds is not None:
             lines.append(f"retry-after: {refusal.retry_after_seconds}")
         lines += [f"content-length: {len(body)}", "connection: close", "", ""]
