@@ -279,7 +279,10 @@ class GatewayState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a replica reports of one request when its answer is complete: one datagram of JSON to `USAGE_PORT`."""
+    """What a replica reports of one request when its answer ends: one datagram of JSON to `USAGE_PORT`.
+
+    Of an answer that broke off, the tokens are an estimate.
+    """
 
     id: str
     """The request's `x-request-id`."""
