@@ -7,7 +7,7 @@ from gptoss_operator.core.render.haproxy.errors import refuse
 
 
 NOT_TEXT = (
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\xc0\xc1\xf5-\xff]"
+    r"[\x01-\x08\x0b\x0c\x0e-\x1f\xc0\xc1\xf5-\xff]"
     r"|[\xc2-\xdf](?![\x80-\xbf])|[\xe0-\xef](?![\x80-\xbf]{2})|[\xf0-\xf4](?![\x80-\xbf]{3})"
     # Longer than needed, surrogates, and beyond Unicode.
     r"|\xe0[\x80-\x9f]|\xed[\xa0-\xbf]|\xf0[\x80-\x8f]|\xf4[\x90-\xbf]"
@@ -30,6 +30,9 @@ def body_rules(spec: RoutingSpec, models: Sequence[str], which: str) -> Iterator
     yield r'acl complete_json req.body -m end } "}\n" "}\r\n"'
     yield refuse(400, "invalid_json", malformed, when=f"if {which} !like_json")
     yield refuse(400, "invalid_json", malformed, when=f"if {which} !complete_json")
+    # To HAProxy, text ends at the first NUL: what is behind it would be seen by replicas alone.
+    yield f"http-request set-var(txn.text_bytes) req.body,length if {which}"
+    yield refuse(400, "invalid_json", malformed, when=f"if {which} !{{ req.body_len,sub(txn.text_bytes) eq 0 }}")
     yield refuse(400, "invalid_json", malformed, when=f"if {which} {{ req.body -m reg '{NOT_TEXT}' }}")
     yield f"http-request set-var(txn.model) req.body,json_query('$.model') if {which}"
     yield refuse(
