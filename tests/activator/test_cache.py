@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gptoss_runtime.activator.answer import WholeAnswer, is_complete, without_comments
@@ -123,6 +123,7 @@ def test_whole_answers_are_kept_with_their_type_alone() -> None:
         (200, EVENTS, b""),
         (200, EVENTS, A_STREAM.removesuffix(b"data: [DONE]\n\n")),
         (200, EVENTS, b'data: {"choices": []}\n\ndata: {"error": {"message": "lost"}}\n\ndata: [DONE]\n\n'),
+        (200, EVENTS, b'data: {"type": "error", "message": "lost"}\n\ndata: [DONE]\n\n'),
         (200, EVENTS, b'event: response.created\ndata: {"type":"response.created"}\n\n'),
     ],
 )
@@ -175,12 +176,16 @@ def test_an_answer_that_is_too_large_is_not_kept() -> None:
 
 
 @given(
-    capacity=st.integers(0, 40_000),
+    # So small that a few answers fill it.
+    capacity=st.integers(0, 12_000),
     steps=st.lists(
-        st.tuples(st.sampled_from(["put", "get", "wait"]), st.binary(min_size=1, max_size=1), st.integers(0, 3000)),
+        st.tuples(
+            st.sampled_from(["put", "put", "get", "wait"]), st.binary(min_size=1, max_size=1), st.integers(0, 250)
+        ),
         max_size=60,
     ),
 )
+@example(capacity=9000, steps=[("put", bytes([number]), 50) for number in range(20)])
 def test_the_cache_never_takes_more_than_its_bytes_and_gives_what_was_kept(
     capacity: int, steps: list[tuple[str, bytes, int]]
 ) -> None:
@@ -195,6 +200,6 @@ def test_the_cache_never_takes_more_than_its_bytes_and_gives_what_was_kept(
             assert found == answer
             assert clock.seconds < at + 1000
         elif step == "wait":
-            clock.seconds += number
+            clock.seconds += number * 10
         assert cache.used_bytes <= capacity
         assert cache.used_bytes >= len(cache) * ENTRY_BYTES

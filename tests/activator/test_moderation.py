@@ -84,6 +84,7 @@ def test_everything_that_a_model_may_read_is_judged(document: dict[str, Any], pa
     text = text_of_request({"model": "m", "temperature": 0, **document})
     assert [word for word in words if word not in text] == []
     assert main_field(document) == param
+    assert {"text", "input_text", "message"}.isdisjoint(text.splitlines())
 
 
 @pytest.mark.parametrize(

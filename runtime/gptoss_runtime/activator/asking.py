@@ -99,7 +99,7 @@ async def _checked(
 
 
 def _kept(answer: Answer, collected: Collected | None, keep_bytes: int) -> WholeAnswer | None:
-    if collected is None or collected.end is not End.WHOLE or not 0 < len(collected.body) <= keep_bytes:
+    if collected is None or collected.end is not End.WHOLE or len(collected.body) > keep_bytes:
         return None
     return to_keep(answer.status, dict(answer.headers), collected.body)
 
