@@ -94,6 +94,18 @@ async def test_haproxy_may_come_back(tmp_path: Path) -> None:
     assert heard.lines == ["/1", "/2"]
 
 
+@scenario
+async def test_the_last_lines_are_read_at_the_end(tmp_path: Path) -> None:
+    heard = Heard()
+    with socket.socket(socket.AF_UNIX) as haproxy:
+        async with reading_log(tmp_path / "log.sock", heard):
+            haproxy.connect(str(tmp_path / "log.sock"))
+            haproxy.send(text(path="/1") + b"\n")
+            await heard.until(1)
+            haproxy.send(text(path="/2") + b"\n")
+    assert heard.lines == ["/1", "/2"]
+
+
 class Written:
     """A ledger at a time that we set, and what it wrote."""
 

@@ -75,6 +75,13 @@ def test_what_the_activator_answered_waits_for_no_tokens() -> None:
     assert not expects_usage(line)
 
 
+def test_a_held_stream_has_tokens_but_nobody_knows_when_the_first_came() -> None:
+    line = a_line(replica="unix")
+    found = written(line, USAGE)
+    assert (found["replica"], found["ttft_ms"], found["tokens_out"]) == ("activator", None, 101)
+    assert expects_usage(line)
+
+
 @pytest.mark.parametrize(
     ("changes", "ended"),
     [

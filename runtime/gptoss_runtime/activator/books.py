@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -19,14 +19,14 @@ from gptoss_runtime.activator.log import reading_log
 from gptoss_runtime.activator.maps import Maps
 from gptoss_runtime.activator.output import Output
 from gptoss_runtime.activator.peers import Peers
-from gptoss_runtime.activator.quotas import Quotas, find_gateways
+from gptoss_runtime.activator.quotas import Quotas, find_gateways, has_limits
 from gptoss_runtime.activator.runtime_api import RuntimeApi, RuntimeApiError
 from gptoss_runtime.activator.servers import Replicas
 from gptoss_runtime.activator.settings import Settings
 from gptoss_runtime.activator.state import StateWriter
 from gptoss_runtime.activator.telemetry import Held, Telemetry
 from gptoss_runtime.activator.tls import Certificate
-from gptoss_runtime.activator.usage_port import usage_port
+from gptoss_runtime.activator.usage_port import UsagePort, usage_port
 from gptoss_runtime.gateway_contract import GatewayOrders, Socket
 
 
@@ -63,8 +63,6 @@ async def keeping_books(
     maps.write_missing()
     if orders.has_tls:
         loops.append(Certificate(settings.tls_directory, runtime).keep())
-    if orders.peers:
-        loops.append(find_gateways(peers, orders.peers))
 
     output = Output(sys.stdout.fileno())
     ledger = Ledger(
@@ -84,12 +82,22 @@ async def keeping_books(
                 on_read=ledger.flush,
             ) as port,
             reading_log(settings.run_directory / Socket.LOG, ledger),
-            background(*loops, quotas.keep(port), _settling(ledger)),
+            background(*loops, *_sharing(orders, quotas, peers, port), _settling(ledger)),
         ):
             yield Books(telemetry=telemetry, routes=_routes(ledger, telemetry, runtime, hold))
     finally:
         ledger.finish()
         output.close()
+
+
+def _sharing(
+    orders: GatewayOrders, quotas: Quotas, peers: Peers, port: UsagePort
+) -> Iterator[Coroutine[None, None, None]]:
+    """Yield the loops that keep the tenants' limits; none where no tier has any."""
+    if orders.has_keys and any(map(has_limits, orders.tiers)):
+        yield quotas.keep(port)
+        if orders.peers:
+            yield find_gateways(peers, orders.peers)
 
 
 async def _settling(ledger: Ledger) -> None:

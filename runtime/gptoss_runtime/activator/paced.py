@@ -28,8 +28,15 @@ class PacedReader:
         self._timer = None
         self._loop.add_reader(self._source, self._readable)
 
+    def finish(self) -> None:
+        """Read what is there, for the last time, and close the socket."""
+        self._read()
+        self.close()
+
     def close(self) -> None:
-        """Read no more, and close the socket."""
+        """Read no more, and close the socket, if it is still open."""
+        if self._source.fileno() < 0:
+            return
         if self._timer:
             self._timer.cancel()
         self._loop.remove_reader(self._source)

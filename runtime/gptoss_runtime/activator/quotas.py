@@ -37,7 +37,7 @@ class Quotas:
 
     def grant(self, tiers: Mapping[str, Tier]) -> None:
         """Let these be the tenants and their rights from now on, in HAProxy too."""
-        self._tiers = {tenant: tier for tenant, tier in tiers.items() if _has_limits(tier)}
+        self._tiers = {tenant: tier for tenant, tier in tiers.items() if has_limits(tier)}
         self._tokens = {tenant: window for tenant, window in self._tokens.items() if tenant in self._tiers}
         self.reckon()
 
@@ -117,7 +117,8 @@ async def find_gateways(peers: Peers, name: str) -> None:
         await asyncio.sleep(RESOLVE_SECONDS)
 
 
-def _has_limits(tier: Tier) -> bool:
+def has_limits(tier: Tier) -> bool:
+    """Return whether there is something that its tenants may not do without end."""
     return _is_tabled(tier) or bool(tier.tokens_per_minute)
 
 

@@ -142,7 +142,10 @@ def replica_of(line: Line) -> str | None:
 
 def expects_usage(line: Line) -> bool:
     """Return whether a replica reports, or has reported, the tokens of this request."""
-    return line.status == 200 and replica_of(line) not in {None, ACTIVATOR}  # noqa: PLR2004 - HTTP's OK
+    if line.status != 200:  # noqa: PLR2004 - HTTP's OK
+        return False
+    # A held stream goes through the activator, but a replica answered it.
+    return line.backend == BACKEND or replica_of(line) not in {None, ACTIVATOR}
 
 
 def was_for_replicas(line: Line, ended: Ended) -> bool:
@@ -223,7 +226,10 @@ def retries_of(line: Line) -> int:
 
 
 def ttft_ms(line: Line) -> int | None:
-    """Return the milliseconds from the complete request to the first token; None if there was none."""
+    """Return the milliseconds from the complete request to the first token; None if there was none, or nobody knows."""
+    if line.replica[:4] == _UNIX and line.backend == BACKEND:
+        # A held stream has its head long before its first token.
+        return None
     if line.queue_ms < 0 or line.connect_ms < 0 or line.response_ms < 0:
         return None
     return line.queue_ms + line.connect_ms + line.response_ms

@@ -147,7 +147,7 @@ class _Exposition(Collector):
     def collect(self) -> Iterable[Metric]:
         telemetry = self._telemetry
         # Copied at once, since requests go on ending.
-        series = [((tenant or "", str(status)), one) for (tenant, status), one in list(telemetry.series.items())]
+        series = [((tenant or "", _code(status)), one) for (tenant, status), one in list(telemetry.series.items())]
         for name, text, histogram_of in _HISTOGRAMS:
             family = HistogramMetricFamily(f"{PREFIX}_{name}", text, labels=_BY)
             for labels, one in series:
@@ -170,6 +170,11 @@ class _Exposition(Collector):
         yield CounterMetricFamily(f"{PREFIX}_retries", "Times that a request was sent once more.", telemetry.retries)
         yield from _own(telemetry.counts)
         yield from _now(telemetry.replicas, telemetry.held)
+
+
+def _code(status: int) -> str:
+    """Return the label of a status; clients that left before there was one have `none`."""
+    return str(status) if status > 0 else "none"
 
 
 def _tokens(series: Iterable[tuple[tuple[str, str], Series]]) -> dict[str, tuple[int, int]]:

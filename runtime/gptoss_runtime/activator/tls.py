@@ -16,6 +16,10 @@ _DONE = "Success!"
 log = logging.getLogger("gptoss_runtime.activator")
 
 
+class CertificateRefused(Exception):
+    """HAProxy could not read a certificate, or its key; the message has its words."""
+
+
 class Certificate:
     """The certificate in the mounted Secret, and in HAProxy."""
 
@@ -46,8 +50,13 @@ class Certificate:
     async def _give(self, pem: bytes) -> None:
         try:
             await self._replace(pem)
-        except RuntimeApiError as error:
+        except CertificateRefused as error:
             self._complain(str(error))
+            return
+        except RuntimeApiError as error:
+            # Before HAProxy's first start there is nothing to tell.
+            if self._taken is not None:
+                self._complain(str(error))
             return
         if self._taken is not None:
             log.info("HAProxy serves the new certificate of %s", self._file.parent)
@@ -56,16 +65,19 @@ class Certificate:
         self._complaint = ""
 
     async def _replace(self, pem: bytes) -> None:
-        """Give HAProxy a certificate with its key. Raises RuntimeApiError, and then it keeps the one that it has."""
+        """Give HAProxy a certificate with its key.
+
+        Raises CertificateRefused or RuntimeApiError, and then it keeps the one that it has.
+        """
         # An empty line would end the payload early.
         lines = [line.strip() for line in pem.decode(errors="replace").splitlines() if line.strip()]
         answer = await self._runtime.ask(f"set ssl cert {self._file} <<\n" + "\n".join(lines) + "\n")
         if "Transaction created" not in answer and "Transaction updated" not in answer:
-            raise RuntimeApiError(f"it said: {answer.strip()}")
+            raise CertificateRefused(f"it said: {answer.strip()}")
         answer = await self._runtime.ask(f"commit ssl cert {self._file}")
         if _DONE not in answer:
             await self._runtime.ask(f"abort ssl cert {self._file}")
-            raise RuntimeApiError(f"it said: {answer.strip()}")
+            raise CertificateRefused(f"it said: {answer.strip()}")
 
     def _complain(self, why: str) -> None:
         if why != self._complaint:
