@@ -70,6 +70,8 @@ class Replica:
     openai_port: int
     health_port: int
     served: int = 0
+    told: dict[Phase, int] = field(default_factory=lambda: dict.fromkeys(Phase, 0))
+    """How often it said which phase it is in."""
     lose: int = 0
     """Requests to take and break off, before any is answered."""
     answers: asyncio.Event = field(default_factory=asyncio.Event)
@@ -113,6 +115,7 @@ class Replica:
         )
 
         async def answer(_: web.Request) -> web.StreamResponse:
+            self.told[phase] += 1
             return web.Response(text=state.encode())
 
         return answer

@@ -8,7 +8,8 @@ from pathlib import Path
 import aiohttp
 
 from gptoss_runtime.activator.runtime_api import RuntimeApi
-from tests.activator.hold_harness import EVENTS, PATIENCE_SECONDS, error_code, gateway
+from gptoss_runtime.contract import Phase
+from tests.activator.hold_harness import EVENTS, PATIENCE_SECONDS, error_code, gateway, until
 from tests.runtime.harness import scenario
 
 
@@ -59,22 +60,32 @@ async def test_a_held_stream_sees_how_far_the_start_is_and_then_its_answer(tmp_p
 @scenario
 async def test_the_estimate_is_learnt_from_the_start_before(tmp_path: Path) -> None:
     async with gateway(tmp_path, heartbeat_seconds=0.1) as gate:
+        replica = gate.replicas[0]
+
+        async def was_asked(phase: Phase) -> None:
+            async def so() -> bool:
+                return replica.told[phase] > 0
+
+            await until(so)
+
+        await replica.loads(uptime_seconds=29.0)
         held = gate.post(1)
-        await gate.at_activator(1)
-        await gate.replicas[0].starts()
+        await was_asked(Phase.LOADING)
+        await replica.starts()
         assert (await held)[0] == 200
-        await gate.sees_up(1)
-        # Seen ready for the first time while something is held or within a minute: hold again until it was.
+        await was_asked(Phase.READY)
+        await replica.dies()
+        await replica.loads(uptime_seconds=10.0)
+        await gate.sees_up(0)
         body = {"number": 2, "stream": True}
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            await gate.replicas[0].dies()
-            await gate.replicas[0].loads(uptime_seconds=10.0)
-            await gate.sees_up(0)
-            async with gate.session.post(f"{gate.url}/v1/chat/completions", json=body) as answer:
-                comment = b""
-                while b"loading" not in comment:
-                    comment = await answer.content.readuntil(b"\n\n")
-        assert b"loading the model for 10 s" in comment
+        async with (
+            asyncio.timeout(PATIENCE_SECONDS),
+            gate.session.post(f"{gate.url}/v1/chat/completions", json=body) as answer,
+        ):
+            comment = b""
+            while b"loading" not in comment:
+                comment = await answer.content.readuntil(b"\n\n")
+        assert comment.endswith(b"loading the model for 10 s, about 20 s to go\n\n")
 
 
 @scenario

@@ -42,12 +42,14 @@ class ColdStartWatch:
         """Look again and again, until cancelled; often while requests are held."""
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as session:
-            since_look = LEARN_SECONDS
+            since_look, was_holding = LEARN_SECONDS, False
             while True:
                 holding = is_holding()
-                if holding or since_look >= LEARN_SECONDS:
+                # Once more when nothing is held any more: a start has just ended, and how long it took is news.
+                if holding or was_holding or since_look >= LEARN_SECONDS:
                     await self._look(session, starting_too=holding)
                     since_look = 0.0
+                was_holding = holding
                 await asyncio.sleep(LOOK_SECONDS)
                 since_look += LOOK_SECONDS
 
