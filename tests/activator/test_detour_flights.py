@@ -37,8 +37,14 @@ async def test_a_wait_has_an_end() -> None:
 @scenario
 async def test_a_failure_ends_the_wait() -> None:
     flights = Flights(wait_seconds=30)
-    with pytest.raises(LookupError), flights.under_way(b"k"):
-        waiting = asyncio.create_task(flights.wait(b"k"))
-        await asyncio.sleep(0)
-        raise LookupError
-    await waiting
+
+    async def fail() -> None:
+        with flights.under_way(b"k"):
+            await asyncio.sleep(0)
+            raise LookupError
+
+    failing = asyncio.create_task(fail())
+    await asyncio.sleep(0)
+    await flights.wait(b"k")
+    with pytest.raises(LookupError):
+        await failing

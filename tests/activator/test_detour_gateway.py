@@ -55,6 +55,13 @@ def until(holds: Callable[[], bool], gateway: LocalGateway) -> None:
         time.sleep(0.02)
 
 
+def logged(gateway: LocalGateway, name: str) -> list[str]:
+    """Return a field of the log's lines that have it, by time: they wait for the tokens of their request."""
+    lines = [json.loads(line) for line in gateway.said("activator").splitlines() if line.startswith("{")]
+    lines.sort(key=lambda line: str(line["time"]))
+    return [line[name] for line in lines if line.get(name)]
+
+
 @dataclass
 class Judge:
     """A moderation model that refuses texts with one of its words."""
@@ -104,13 +111,7 @@ def test_answers_and_streams_come_from_the_cache(prompt: str) -> None:
             assert first == second
             assert replica.seen()["requests"] == 2
 
-        def logged() -> bool:
-            lines = [json.loads(line) for line in gateway.said("activator").splitlines() if line.startswith("{")]
-            # Lines wait for the tokens of their request.
-            lines.sort(key=lambda line: str(line["time"]))
-            return [line["cache"] for line in lines if line.get("cache")] == ["miss", "hit"] * 2
-
-        until(logged, gateway)
+        until(lambda: logged(gateway, "cache") == ["miss", "hit"] * 2, gateway)
 
 
 def test_a_replica_that_is_lost_in_prefill_is_made_up_for() -> None:
@@ -175,3 +176,4 @@ def test_the_content_filter_refuses_prompts_and_answers(judge: Judge) -> None:
             ask(client, "new")
         with pytest.raises(APIError, match="the answer was refused"):
             stream(client, "new")
+        until(lambda: logged(gateway, "code") == ["content_filter"] * 3, gateway)

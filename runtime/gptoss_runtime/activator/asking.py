@@ -19,6 +19,7 @@ from gptoss_runtime.activator.cache import to_keep
 from gptoss_runtime.activator.content_filter import MAX_ANSWER_BYTES, Filter, Objection
 from gptoss_runtime.activator.forward import Answer, Forwarder, ForwardError, Request
 from gptoss_runtime.activator.relay import Collected, End, begin, collect, cut, heartbeats, relay
+from gptoss_runtime.activator.wire import CODE_HEADER
 from gptoss_runtime.gateway_contract import HELD_STATUS
 
 
@@ -106,22 +107,25 @@ def _kept(answer: Answer, collected: Collected | None, keep_bytes: int) -> Whole
 
 def objection_response(objection: Objection) -> web.Response:
     """Return what the content filter has to say."""
-    return _error(objection.status, objection.error, objection.retry_after_seconds)
+    return _error(objection.status, objection.code, objection.error, objection.retry_after_seconds)
 
 
 def bad_gateway(code: str, message: str) -> web.Response:
     """Return the error of a request that may have reached a replica, so that nobody sends it again unasked."""
     error = error_json(kind="server_error", code=code, message=message)
-    return _error(HTTPStatus.BAD_GATEWAY, error, RETRY_AFTER_SECONDS)
+    return _error(HTTPStatus.BAD_GATEWAY, code, error, RETRY_AFTER_SECONDS)
 
 
 def no_replica() -> web.Response:
     """Return the error of a request that no replica took."""
     message = "no replica could take the request in time; try again"
-    error = error_json(kind="server_error", code="no_replica", message=message)
-    return _error(HTTPStatus.SERVICE_UNAVAILABLE, error, RETRY_AFTER_SECONDS)
+    code = "no_replica"
+    error = error_json(kind="server_error", code=code, message=message)
+    return _error(HTTPStatus.SERVICE_UNAVAILABLE, code, error, RETRY_AFTER_SECONDS)
 
 
-def _error(status: int, error: bytes, retry_after_seconds: int | None) -> web.Response:
-    headers = {} if retry_after_seconds is None else {"retry-after": str(retry_after_seconds)}
+def _error(status: int, code: str, error: bytes, retry_after_seconds: int | None) -> web.Response:
+    headers = {CODE_HEADER: code}
+    if retry_after_seconds is not None:
+        headers["retry-after"] = str(retry_after_seconds)
     return web.Response(status=status, headers=headers, body=error, content_type=JSON_TYPE)

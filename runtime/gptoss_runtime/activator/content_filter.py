@@ -29,6 +29,7 @@ class Objection:
     """Why a request is not carried out, or an answer not handed over."""
 
     status: int
+    code: str
     error: bytes
     """The JSON that clients get."""
     retry_after_seconds: int | None = None
@@ -93,10 +94,11 @@ class Filter:
 
 def _refused(message: str, *, code: str = _REFUSED, param: str | None = None) -> Objection:
     error = error_json(kind="invalid_request_error", code=code, message=message, param=param)
-    return Objection(status=_BAD_REQUEST, error=error)
+    return Objection(status=_BAD_REQUEST, code=code, error=error)
 
 
 def _unavailable() -> Objection:
     message = "the content filter gave no verdict; try again"
-    error = error_json(kind="server_error", code="content_filter_unavailable", message=message)
-    return Objection(status=_BAD_GATEWAY, error=error, retry_after_seconds=RETRY_AFTER_SECONDS)
+    code = "content_filter_unavailable"
+    error = error_json(kind="server_error", code=code, message=message)
+    return Objection(status=_BAD_GATEWAY, code=code, error=error, retry_after_seconds=RETRY_AFTER_SECONDS)
