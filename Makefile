@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CLUSTER ?= gptoss
 READY := $(VENV)/.ready
 
-.PHONY: help demo test e2e lint format crds cluster-up cluster-down clean
+.PHONY: help demo test e2e bench-gateway lint format crds cluster-up cluster-down clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -26,6 +26,9 @@ test: $(READY)  ## unit, property and integration tests, the latter on a real AP
 
 e2e: $(READY)  ## real pods, a real vLLM, on a cluster of this project's own
 	$(BIN)/python -m pytest e2e/scenarios --timeout 900
+
+bench-gateway: $(READY)  ## the gateway beside other routers, in front of simulated replicas; about 12 minutes
+	$(BIN)/python -m e2e.bench.gateway
 
 lint: $(READY)  ## style, types, import contracts
 	$(BIN)/ruff check .
