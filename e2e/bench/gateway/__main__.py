@@ -49,10 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Return 0 when everything could be measured, met or missed; 1 when not, with the reason on standard error."""
     options = _parser().parse_args(arguments)
     began = time.monotonic()
+    sizes = QUICK if options.quick else Sizes(rounds=options.rounds)
     try:
-        rows = run(
-            Sizes(rounds=1 if options.quick else options.rounds, **(QUICK if options.quick else {})), options.only
-        )
+        rows = run(sizes, options.only)
     except (BenchError, ClusterError, GatewayError, ImageError) as error:
         print(f"the bench stopped: {error}", file=sys.stderr)
         return 1
