@@ -41,7 +41,7 @@ def test_everything_can_be_set() -> None:
 
 @pytest.mark.parametrize("port", ["0", "65536", "http", ""])
 def test_a_port_must_be_one(port: str) -> None:
-    with pytest.raises(ContractError, match="GPTOSS_USAGE_PORT is .*: a whole number from 1 to 65535 is needed"):
+    with pytest.raises(ContractError, match=r"GPTOSS_USAGE_PORT is .*: a whole number from 1 to 65535 is needed"):
         read_settings({"GPTOSS_USAGE_PORT": port})
 
 
