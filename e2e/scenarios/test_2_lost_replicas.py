@@ -30,7 +30,7 @@ def test_requests_without_a_token_are_answered_and_streams_say_what_happened(cha
         eventually(lambda: running(chat) > STREAMS, "streams and other requests run", seconds=60)
         name, uid = next(iter(uids(chat, REPLICAS).items()))
         before = restarts(chat, name)
-        kill_in_pod(uid, "gptoss-server")
+        kill_in_pod(uid, "-m gptoss_runtime.server")
         result = requests.wait()
     assert result["errors"] == []
     assert result["answered"] > THREADS
