@@ -20,7 +20,8 @@ HAPROXY_HEALTH_PORT = 8404
 ACTIVATOR_PORT = 8405
 """The activator's `/healthz`, `/state`, `/metrics` and, for the preStop hook, `/leave`."""
 USAGE_PORT = 8406
-"""UDP: replicas report the tokens of a request to the gateway it came from; gateways tell each other their rates."""
+"""UDP: replicas report the tokens of a request to the gateway it came from (`Usage`), and gateways tell each other what
+their tenants use (`{"version": 1, "peer": ...}`)."""
 
 RUN_DIRECTORY = "/run/gptoss"
 """Directory in memory that the containers of a gateway pod share."""
@@ -83,6 +84,14 @@ class Header(StrEnum):
     """In answers by the inner socket: address of the replica. Taken off before clients see it."""
     QUEUE_MS = "x-gptoss-queue-ms"
     """In answers by the inner socket: time in the queue. Taken off before clients see it."""
+    STREAM = "x-gptoss-stream"
+    """`1` where a stream was asked for, in requests to and answers from where bodies are read."""
+    MODEL = "x-gptoss-model"
+    """In answers of the second HAProxy: the model that was asked for. Taken off before clients see it."""
+    HELD = "x-gptoss-held"
+    """In the activator's answer to a request that it carries itself and that came back to it: no replica took it."""
+    CODE = "x-gptoss-code"
+    """In errors to clients: the error's `code`."""
     CACHE = "x-gptoss-cache"
     """In answers to clients, where there is a cache: `hit`, `miss`, or `bypass`."""
 
@@ -90,8 +99,8 @@ class Header(StrEnum):
 class LogField(StrEnum):
     """Names in the JSON object that HAProxy sends to the log socket for each request, when it has ended.
 
-    Times in milliseconds; -1 where the request did not come so far. Strings that have no value are `-`. Lines that are not JSON are HAProxy's own news,
-    such as `Server replicas/replica1 is UP, reason: ...`.
+    Times in milliseconds; -1 where the request did not come so far. Strings that have no value are `-`. Lines that are
+    not JSON are HAProxy's own news, such as `Server replicas/replica1 is UP, reason: ...`.
     """
 
     TIME = "time"
@@ -137,6 +146,8 @@ class LogField(StrEnum):
     """`hit`, `miss`, or `bypass`."""
 
 
+TENANT_TABLE = "tenants"
+"""HAProxy's stick table with what each tenant does now: `gpc0_rate(1s)` requests let through, `conn_cur` at once."""
 ANONYMOUS = "anonymous"
 """Tenant of all requests where no keys are asked for."""
 PRIORITY_CLASSES = {"High": -100, "Normal": 0, "Low": 100}

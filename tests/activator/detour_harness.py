@@ -15,7 +15,6 @@ from yarl import URL
 
 from gptoss_runtime.activator.detour import serve_detour
 from gptoss_runtime.activator.forward import Forwarder
-from gptoss_runtime.activator.wire import CODE_HEADER
 from gptoss_runtime.gateway_contract import ContentFilter, GatewayOrders, Header, Socket
 
 
@@ -145,7 +144,7 @@ class Told:
     def error(self) -> tuple[int, str, str, str | None]:
         error = self.json()["error"]
         assert error["message"]
-        assert self.headers[CODE_HEADER] == error["code"]
+        assert self.headers[Header.CODE] == error["code"]
         return self.status, error["type"], error["code"], error["param"]
 
 

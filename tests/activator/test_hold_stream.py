@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from gptoss_runtime.activator.forward import TRIES, Forwarder
 from gptoss_runtime.activator.hold import Hold
 from gptoss_runtime.activator.hold_server import HoldServer, serve_hold, wants_stream
 from gptoss_runtime.activator.runtime_api import RuntimeApi
-from gptoss_runtime.activator.wire import BOUNCED_HEADER
+from gptoss_runtime.gateway_contract import Header
 from tests.activator.fake_haproxy import FakeHaproxy, fake_haproxy
 from tests.activator.hold_harness import orders, until
 from tests.runtime.harness import PATIENCE_SECONDS, scenario
@@ -35,8 +36,11 @@ class Door:
         self.hold = hold
         self.server = server
 
-    async def ask(self, *, stream: bool = True, request_id: str = "7f") -> aiohttp.ClientResponse:
-        headers = {"x-request-id": request_id}
+    async def ask(
+        self, *, stream: bool = True, request_id: str = "7f", seconds_old: float = 0.0
+    ) -> aiohttp.ClientResponse:
+        arrived = int((time.time() - seconds_old) * 1000)
+        headers = {"x-request-id": request_id, str(Header.ARRIVED): str(arrived)}
         return await self.session.post(URL, json={"stream": stream, "messages": []}, headers=headers)
 
     async def holds(self, count: int) -> None:
@@ -48,7 +52,7 @@ class Door:
 
 @asynccontextmanager
 async def door(run: Path, **changes: object) -> AsyncIterator[Door]:
-    chosen = orders(heartbeat_seconds=0.05, **changes)
+    chosen = orders(**{"heartbeat_seconds": 0.05, **changes})
     hold = Hold(chosen, RuntimeApi(run / "haproxy.sock"), lambda: OUTLOOK)
     connector = aiohttp.UnixConnector(str(run / "hold.sock"), limit=0)
     async with (
@@ -103,9 +107,39 @@ async def test_a_held_stream_is_forwarded_as_it_came(tmp_path: Path) -> None:
 
 
 @scenario
+async def test_a_request_that_lost_replicas_before_is_sent_by_the_activator(tmp_path: Path) -> None:
+    """HAProxy may have no try left for it, so it is not told to go on."""
+    async with fake_haproxy(tmp_path) as fake, door(tmp_path) as at:
+        changes(fake, web.Response(status=502), web.json_response({"id": "1"}, status=201, headers={"x-replica": "r"}))
+        asking = asyncio.create_task(at.ask(stream=False, seconds_old=3))
+        await at.holds(1)
+        fake.replica_is("UP")
+        answer = await asking
+        assert (answer.status, answer.headers["x-replica"], await answer.json()) == (201, "r", {"id": "1"})
+        assert len(fake.inner_requests) == 2
+
+
+@scenario
+async def test_a_stream_that_lost_replicas_before_gets_its_head_from_the_replica(tmp_path: Path) -> None:
+    async with fake_haproxy(tmp_path) as fake, door(tmp_path, heartbeat_seconds=60.0) as at:
+        changes(fake)
+        asking = asyncio.create_task(at.ask(seconds_old=3))
+        await at.holds(1)
+        fake.replica_is("UP")
+        assert await (await asking).read() == b"data: 1\n\ndata: 2\n\n" + DONE
+
+
+@scenario
+async def test_a_worn_request_that_may_not_wait_longer_is_refused(tmp_path: Path) -> None:
+    async with fake_haproxy(tmp_path), door(tmp_path, hold_max_wait_seconds=0.2) as at:
+        answer = await at.ask(stream=False, seconds_old=3)
+        assert (answer.status, (await answer.json())["error"]["code"]) == (429, "hold_timeout")
+
+
+@scenario
 async def test_no_replica_after_all_means_to_wait_for_the_next_turn(tmp_path: Path) -> None:
     async with fake_haproxy(tmp_path) as fake, door(tmp_path) as at:
-        again = [web.Response(status=429, headers={BOUNCED_HEADER: "again"}) for _ in range(TRIES)]
+        again = [web.Response(status=429, headers={str(Header.HELD): "again"}) for _ in range(TRIES)]
         changes(fake, web.Response(status=503), *again)
         answer = await at.ask()
         await first_comment(answer)
@@ -186,7 +220,7 @@ async def test_its_own_request_that_comes_back_is_bounced_and_not_held_again(tmp
         carried = await at.ask(request_id="7f")
         await first_comment(carried)
         bounced = await at.ask(request_id="7f")
-        assert (bounced.status, bounced.headers[BOUNCED_HEADER]) == (429, "again")
+        assert (bounced.status, bounced.headers[Header.HELD]) == (429, "again")
         assert (at.hold.count, at.hold.total) == (1, 1)
         carried.close()
 

@@ -14,9 +14,8 @@ import pytest
 from e2e.gateway.local import LocalGateway, local_gateway, write_secret
 from e2e.gateway.replicas import simulated_replicas
 from gptoss_runtime.activator.limits import read_table
-from gptoss_runtime.activator.quotas import TABLE
 from gptoss_runtime.activator.runtime_api import RuntimeApi
-from gptoss_runtime.gateway_contract import Socket
+from gptoss_runtime.gateway_contract import TENANT_TABLE, Socket
 
 
 REPLICA = "127.0.53.11"
@@ -115,7 +114,7 @@ def test_the_log_has_the_tenant_of_the_key_and_the_tokens(gateway: LocalGateway,
 
 def test_a_tier_has_its_rate(gateway: LocalGateway, client: Client) -> None:
     statuses = [client.ask(OTHER)[0] for _ in range(6)]
-    table = asyncio.run(RuntimeApi(gateway.run / Socket.RUNTIME).ask(f"show table {TABLE}"))
+    table = asyncio.run(RuntimeApi(gateway.run / Socket.RUNTIME).ask(f"show table {TENANT_TABLE}"))
     assert read_table(table)["team-gold"].requests in {3, 4}
     assert statuses.count(429) >= 1
     assert statuses[:3] == [200, 200, 200]

@@ -65,9 +65,9 @@ class HoldSpec(ApiModel):
     """What happens while no replica is ready."""
 
     max_requests: int = Field(default=1000, ge=0, le=100000)
-    """Requests that each gateway pod holds. Beyond it, clients get 503 with Retry-After. Zero holds none."""
+    """Requests that each gateway pod holds. Beyond it, clients get 429 with Retry-After. Zero holds none."""
     max_wait_seconds: int = Field(default=900, ge=1, le=3600)
-    """How long a request is held. Beyond it, clients get 503 with Retry-After."""
+    """How long a request is held. Beyond it, clients get 429 with Retry-After."""
     heartbeat_seconds: int = Field(default=10, ge=1, le=300)
     """Time between two comments in a held stream, which say how far the start is and keep the connection open."""
 

@@ -19,8 +19,7 @@ from gptoss_runtime.activator.cache import to_keep
 from gptoss_runtime.activator.content_filter import MAX_ANSWER_BYTES, Filter, Objection
 from gptoss_runtime.activator.forward import Answer, Forwarder, ForwardError, Request
 from gptoss_runtime.activator.relay import Collected, End, begin, collect, cut, heartbeats, relay
-from gptoss_runtime.activator.wire import CODE_HEADER
-from gptoss_runtime.gateway_contract import HELD_STATUS
+from gptoss_runtime.gateway_contract import HELD_STATUS, Header
 
 
 CHECKING = b": checking\n\n"
@@ -125,7 +124,7 @@ def no_replica() -> web.Response:
 
 
 def _error(status: int, code: str, error: bytes, retry_after_seconds: int | None) -> web.Response:
-    headers = {CODE_HEADER: code}
+    headers: dict[str, str] = {Header.CODE: code}
     if retry_after_seconds is not None:
         headers["retry-after"] = str(retry_after_seconds)
     return web.Response(status=status, headers=headers, body=error, content_type=JSON_TYPE)

@@ -14,7 +14,7 @@ from yarl import URL
 
 
 TRIES = 5
-"""How often a request is sent before any byte of an answer came: as often as HAProxy itself does."""
+"""How often a request is sent before any byte of an answer came."""
 PAUSE_SECONDS = 0.1
 """Before the third try; twice this before the fourth. The second follows at once: the first may just have been held."""
 SEND_AGAIN = frozenset({502, 503})

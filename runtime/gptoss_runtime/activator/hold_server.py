@@ -1,14 +1,15 @@
 """The hold's socket: what HAProxy sends to its backup server while no replica is usable."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 
+from gptoss_runtime.activator.carry import Carried, Turn
 from gptoss_runtime.activator.forward import Forwarder, Request
-from gptoss_runtime.activator.heartbeat import HeldStream, Turn
 from gptoss_runtime.activator.hold import Hold
 from gptoss_runtime.activator.refusal import Refusal
 from gptoss_runtime.activator.wire import Wire
@@ -16,7 +17,10 @@ from gptoss_runtime.gateway_contract import GatewayOrders, Header
 
 
 KEPT_BODIES_BYTES = 64 * 1024 * 1024
-"""Memory for the bodies of held streams. A stream beyond it is held without heartbeats: HAProxy has its body too."""
+"""Memory for the bodies of requests that this may have to send. One beyond it is HAProxy's to send, which has it too:
+as a stream it gets no heartbeats, and if it lost replicas before, HAProxy may have no try left."""
+FRESH_SECONDS = 0.05
+"""A request that takes longer from the front door to here has been at a replica, or in the queue of one."""
 BACKLOG = 4096
 """Connections that may wait to be accepted: all that HAProxy opens at once when the last replica is lost."""
 SOCKET_MODE = 0o660
@@ -29,7 +33,7 @@ class Held:
         self.id = request_id
         self.wire = wire
         self.kept: Request | None = None
-        """The request, while it may become a stream that the activator answers."""
+        """The request, where the activator may have to send it."""
         self.timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
         self._turn: Turn | None = None
@@ -89,21 +93,27 @@ class HoldServer:
             return
         held = self._held[wire] = Held(wire, request_id)
         self._ended.clear()
-        if self._may_become_stream(request):
+        is_stream, is_fresh = wants_stream(request.body), age_seconds(request) < FRESH_SECONDS
+        if (is_stream or not is_fresh) and self._kept_bytes + len(request.body) <= KEPT_BODIES_BYTES:
             held.kept = request
             self._kept_bytes += len(request.body)
-            held.timer = asyncio.get_running_loop().call_later(self._orders.heartbeat_seconds, self._carry, held)
+            beat = self._orders.heartbeat_seconds
+            if is_fresh:
+                held.timer = asyncio.get_running_loop().call_later(beat, self._carry, held, request, beat, 0.0)
+            else:
+                self._carry(held, request, beat if is_stream else None, beat)
         self._hold.admit(held)
 
-    def _may_become_stream(self, request: Request) -> bool:
-        return self._kept_bytes + len(request.body) <= KEPT_BODIES_BYTES and wants_stream(request.body)
-
-    def _carry(self, held: Held) -> None:
-        """Give a held stream its head; from now on a task answers it."""
-        if held.kept is None:
-            return
-        stream = HeldStream(
-            held.wire, held.kept, forwarder=self._forwarder, heartbeat_seconds=self._orders.heartbeat_seconds
+    def _carry(
+        self, held: Held, request: Request, heartbeat_seconds: float | None, first_heartbeat_seconds: float
+    ) -> None:
+        """Have a task answer a held request from now on."""
+        carried = Carried(
+            held.wire,
+            request,
+            forwarder=self._forwarder,
+            heartbeat_seconds=heartbeat_seconds,
+            first_heartbeat_seconds=first_heartbeat_seconds,
         )
         first = held.new_turn()
 
@@ -114,7 +124,7 @@ class HoldServer:
 
         if held.id:
             self._carried.add(held.id)
-        answering = stream.answer(first, wait_again, lambda: self._hold.outlook().text)
+        answering = carried.answer(first, wait_again, lambda: self._hold.outlook().text)
         held.task = asyncio.create_task(answering)
         # Whatever went wrong, HAProxy must not wait for ever.
         held.task.add_done_callback(lambda _: held.wire.cut_stream())
@@ -150,6 +160,14 @@ def wants_stream(body: bytes) -> bool:
         return bool(_decode(body).stream)
     except msgspec.DecodeError:
         return False
+
+
+def age_seconds(request: Request) -> float:
+    """Return how long ago the front door let the request in; zero if it did not say."""
+    try:
+        return time.time() - int(request.header(Header.ARRIVED)) / 1000
+    except ValueError:
+        return 0.0
 
 
 @asynccontextmanager

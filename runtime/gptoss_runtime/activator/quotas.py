@@ -11,15 +11,13 @@ from gptoss_runtime.activator.maps import Maps
 from gptoss_runtime.activator.peers import Peers
 from gptoss_runtime.activator.runtime_api import RuntimeApi, RuntimeApiError
 from gptoss_runtime.activator.usage_port import UsagePort
-from gptoss_runtime.gateway_contract import Map, Tier
+from gptoss_runtime.gateway_contract import TENANT_TABLE, Map, Tier
 
 
 ROUND_SECONDS = 0.25
 """How often gateways tell each other their use, and shares are reckoned."""
 RESOLVE_SECONDS = 2.0
 """How often gateways look for each other."""
-TABLE = "tenants"
-"""HAProxy's stick table with what each tenant does."""
 
 log = logging.getLogger("gptoss_runtime.activator")
 
@@ -89,7 +87,7 @@ class Quotas:
 
     async def _table(self) -> dict[str, Use]:
         try:
-            table = read_table(await self._runtime.ask(f"show table {TABLE}"))
+            table = read_table(await self._runtime.ask(f"show table {TENANT_TABLE}"))
         except (RuntimeApiError, ValueError) as error:
             if not self._failing:
                 log.warning("The other gateways hear of no requests of this one for now: %s", error)

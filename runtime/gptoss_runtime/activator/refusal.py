@@ -48,6 +48,16 @@ def hold_full(most: int, estimate_seconds: float | None) -> Refusal:
     )
 
 
+def replicas_lost() -> Refusal:
+    """Return the refusal of a request that lost one replica after the other."""
+    return Refusal(
+        code="bad_gateway",
+        message="Every replica that took the request broke off before it answered.",
+        status=502,
+        kind="server_error",
+    )
+
+
 def hold_timeout(waited_seconds: float, estimate_seconds: float | None) -> Refusal:
     """Return the refusal of a request that has waited as long as it may."""
     seconds = retry_after_seconds(estimate_seconds)

@@ -5,11 +5,7 @@ from collections.abc import Iterator
 from gptoss_operator.api.routing import ApiKeysSpec, Priority, TierSpec
 from gptoss_operator.core.render.haproxy.errors import refuse
 from gptoss_operator.core.render.haproxy.places import Places
-from gptoss_runtime.gateway_contract import ANONYMOUS, PRIORITY_CLASSES, Header, Map
-
-
-TABLE = "tenants"
-"""Stick table with what each tenant does now; a backend of its own, since HAProxy has tables there."""
+from gptoss_runtime.gateway_contract import ANONYMOUS, PRIORITY_CLASSES, TENANT_TABLE, Header, Map
 
 
 def access_rules(keys: ApiKeysSpec | None, places: Places) -> Iterator[str]:
@@ -28,8 +24,9 @@ def access_rules(keys: ApiKeysSpec | None, places: Places) -> Iterator[str]:
 
 
 def tenant_table() -> str:
-    """Return the section with the stick table."""
-    return f"backend {TABLE}\n  stick-table type string len 64 size 100k expire 60s store gpc0,gpc0_rate(1s),conn_cur\n"
+    """Return the section with the stick table: a backend of its own, since HAProxy has tables there."""
+    store = "gpc0,gpc0_rate(1s),conn_cur"
+    return f"backend {TENANT_TABLE}\n  stick-table type string len 64 size 100k expire 60s store {store}\n"
 
 
 def _limits(tiers: tuple[TierSpec, ...], places: Places) -> Iterator[str]:
@@ -46,7 +43,7 @@ def _limits(tiers: tuple[TierSpec, ...], places: Places) -> Iterator[str]:
             retry_after="%[var(txn.blocked)]",
         )
     if rates or concurrency:
-        yield f"http-request track-sc0 var(txn.tenant) table {TABLE}"
+        yield f"http-request track-sc0 var(txn.tenant) table {TENANT_TABLE}"
     if rates:
         yield f"http-request set-var(txn.rate) {_of_tenant(places, Map.RATES)}"
         yield refuse(
@@ -70,6 +67,7 @@ def _limits(tiers: tuple[TierSpec, ...], places: Places) -> Iterator[str]:
         normal = PRIORITY_CLASSES[Priority.NORMAL]
         yield f"http-request set-var(txn.priority) var(txn.tenant),map_str_int({places.map(Map.PRIORITIES)},{normal})"
         yield "http-request set-priority-class var(txn.priority)"
+        yield f"http-request set-header {Header.PRIORITY} %[var(txn.priority)]"
 
 
 def _of_tenant(places: Places, name: Map) -> str:

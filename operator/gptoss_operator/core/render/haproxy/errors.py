@@ -4,10 +4,9 @@ import json
 from collections.abc import Iterator
 
 from gptoss_operator.core.render.haproxy.places import Places
+from gptoss_runtime.gateway_contract import Header
 
 
-CODE_HEADER = "x-gptoss-code"
-"""Carries the error's `code`, so that the log has it too."""
 RETRY_AFTER_SECONDS = {429: 1, 503: 5}
 
 BY_STATUS = {
@@ -35,7 +34,7 @@ def error_json(kind: str, code: str, message: str, param: str | None = None) -> 
 def own_errors(places: Places) -> Iterator[str]:
     """Yield the `http-error` lines of a `defaults` section."""
     yield from (
-        f"http-error status {status} content-type application/json hdr {CODE_HEADER} {code} "
+        f"http-error status {status} content-type application/json hdr {Header.CODE} {code} "
         f"string '{error_json(kind, code, message)}'"
         for status, (kind, code, message) in BY_STATUS.items()
     )
@@ -61,7 +60,7 @@ def refuse(
     seconds = retry_after or RETRY_AFTER_SECONDS.get(status)
     header = f" hdr Retry-After {seconds}" if seconds else ""
     return (
-        f"http-request return status {status} content-type application/json hdr {CODE_HEADER} {code}{header} "
+        f"http-request return status {status} content-type application/json hdr {Header.CODE} {code}{header} "
         f"string '{error_json(kind, code, message, param)}' {when}"
     )
 
@@ -74,6 +73,6 @@ def _unavailable(places: Places) -> str:
     code = f"%[txn.sess_term_state,map_str({places.config}/{ENDINGS_FILE},no_replica)]"
     body = error_json("server_error", "CODE", "no replica could take the request in time; try again")
     return (
-        f"http-error status 503 content-type application/json hdr {CODE_HEADER} {code} "
+        f"http-error status 503 content-type application/json hdr {Header.CODE} {code} "
         f"hdr Retry-After {RETRY_AFTER_SECONDS[503]} lf-string '{body.replace('CODE', code)}'"
     )

@@ -11,15 +11,11 @@ from gptoss_runtime.gateway_contract import Header, Socket
 
 MIN_SLOTS = 32
 """Server slots that are filled from DNS. Only a change of their number restarts gateways, so there are plenty."""
-STREAM_HEADER = "x-gptoss-stream"
-"""Tells the inner frontend, which does not read bodies, that a stream was asked for."""
-MODEL_HEADER = "x-gptoss-model"
-"""In answers of the second HAProxy, which reads the body: the model that was asked for."""
 RETURNED = {
     "inner_replica": Header.REPLICA,
     "inner_queue_ms": Header.QUEUE_MS,
-    "model": MODEL_HEADER,
-    "stream": STREAM_HEADER,
+    "model": Header.MODEL,
+    "stream": Header.STREAM,
 }
 """What a request that went round tells the log, and the header that says it."""
 
@@ -78,23 +74,19 @@ def servers(records: str, desired_replicas: int, max_num_seqs: int, places: Plac
     yield f"server activator {places.socket(Socket.HOLD)} backup"
 
 
-def round_trip(spec: RoutingSpec) -> Iterator[str]:
+def round_trip() -> Iterator[str]:
     """Yield the rules of a backend whose requests come back by the inner socket."""
-    yield f"http-request set-header {Header.PRIORITY} %[var(txn.priority)] if {{ var(txn.priority) -m found }}"
-    yield f"http-request del-header {Header.PRIORITY} unless {{ var(txn.priority) -m found }}"
-    yield from mark_body(spec)
     for variable, header in RETURNED.items():
         yield f"http-response set-var(txn.{variable}) res.hdr({header})"
         yield f"http-response del-header {header}"
     yield f"http-response set-var(txn.cache) res.hdr({Header.CACHE})"
 
 
-def mark_body(spec: RoutingSpec) -> Iterator[str]:
-    """Yield the rules that tell the inner frontend what was found out about the body."""
-    marks = [("stream", STREAM_HEADER)]
+def marks(spec: RoutingSpec, which: str) -> Iterator[str]:
+    """Yield the rules that tell the inner frontend what was found out about a body.
+
+    Any request may come back there: by the second HAProxy, by the detour, or when it is held.
+    """
+    yield f"http-request set-header {Header.STREAM} 1 if {which} {{ var(txn.stream) -m found }}"
     if spec.strategy is RoutingStrategy.PREFIX_AFFINITY:
-        marks.append(("affinity", Header.AFFINITY))
-    for variable, header in marks:
-        # Never what a client says under this name.
-        yield f"http-request del-header {header}"
-        yield f"http-request set-header {header} %[var(txn.{variable})] if {{ var(txn.{variable}) -m found }}"
+        yield f"http-request set-header {Header.AFFINITY} %[var(txn.affinity)] if {which}"

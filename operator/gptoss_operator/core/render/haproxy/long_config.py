@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from gptoss_operator.api.routing import RoutingSpec
 from gptoss_operator.core.render.haproxy.body import affinity_rules, body_rules
 from gptoss_operator.core.render.haproxy.errors import own_errors, refuse
-from gptoss_operator.core.render.haproxy.lanes import MODEL_HEADER, STREAM_HEADER, detours, mark_body
+from gptoss_operator.core.render.haproxy.lanes import detours, marks
 from gptoss_operator.core.render.haproxy.places import Places
-from gptoss_runtime.gateway_contract import Socket
+from gptoss_runtime.gateway_contract import Header, Socket
 
 
 HEADROOM_BYTES = 65536
@@ -28,9 +28,9 @@ def long_config(
     rules = [
         *body_rules(spec, models, "TRUE"),
         *affinity_rules(spec, "TRUE"),
-        *mark_body(spec),
-        f"http-response set-header {MODEL_HEADER} %[var(txn.model)]",
-        f"http-response set-header {STREAM_HEADER} %[var(txn.stream)] if {{ var(txn.stream) -m found }}",
+        *marks(spec, "TRUE"),
+        f"http-response set-header {Header.MODEL} %[var(txn.model)]",
+        f"http-response set-header {Header.STREAM} %[var(txn.stream)] if {{ var(txn.stream) -m found }}",
         *([f"use_backend detour if {detour}"] if detour else []),
     ]
     return f"""\

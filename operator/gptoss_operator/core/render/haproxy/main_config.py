@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from gptoss_operator.api.routing import RoutingSpec
 from gptoss_operator.core.render.haproxy.access import access_rules, tenant_table
 from gptoss_operator.core.render.haproxy.body import affinity_rules, body_rules
-from gptoss_operator.core.render.haproxy.errors import CODE_HEADER, own_errors, queue_timeout_is_429, refuse
-from gptoss_operator.core.render.haproxy.lanes import STREAM_HEADER, balance, detours, round_trip, servers
+from gptoss_operator.core.render.haproxy.errors import own_errors, queue_timeout_is_429, refuse
+from gptoss_operator.core.render.haproxy.lanes import balance, detours, marks, round_trip, servers
 from gptoss_operator.core.render.haproxy.log import TRACE_LENGTH, log_format
 from gptoss_operator.core.render.haproxy.places import Places
 from gptoss_operator.core.render.haproxy.script import SCRIPT_FILE
@@ -24,7 +24,8 @@ LOG_RING_BYTES = 1048576
 """Lines that wait while the activator starts again."""
 MAX_CONNECTIONS = 8000
 LONG_CONNECTIONS = 256
-RETRIES = 4
+CLIENT_SECONDS = 60
+RETRIES = 6
 
 READ_PATHS = ("/v1/models",)
 """Paths that clients may GET."""
@@ -58,14 +59,14 @@ def main_config(
             _section(
                 "backend long_prompts",
                 (
-                    *round_trip(spec),
+                    *round_trip(),
                     "retry-on conn-failure",
                     f"server long {places.socket(Socket.LONG)} maxconn {LONG_CONNECTIONS}",
                 ),
             ),
             _section(
                 "backend detour",
-                (*round_trip(spec), "retry-on conn-failure", f"server activator {places.socket(Socket.DETOUR)}"),
+                (*round_trip(), "retry-on conn-failure", f"server activator {places.socket(Socket.DETOUR)}"),
             )
             if detours(spec)
             else "",
@@ -115,7 +116,8 @@ def _defaults(spec: RoutingSpec, places: Places) -> str:
         "mode http",
         "log global",
         "timeout connect 1s",
-        f"timeout client {timeout}s",
+        # A client that neither sends nor reads is gone. One that waits for its answer is not meant.
+        f"timeout client {CLIENT_SECONDS}s",
         f"timeout server {timeout}s",
         f"timeout queue {spec.queue.max_wait_seconds}s",
         # A replica that is busy computing may be late with an answer; one that is gone refuses the connection at once.
@@ -184,6 +186,7 @@ def _door(spec: RoutingSpec, models: Sequence[str], places: Places) -> str:
         ),
         *body_rules(spec, models, short),
         *affinity_rules(spec, short),
+        *marks(spec, short),
         refuse(
             429,
             "queue_full",
@@ -193,7 +196,7 @@ def _door(spec: RoutingSpec, models: Sequence[str], places: Places) -> str:
         *(["http-request set-var(txn.detour) bool(1) if !long_body " + detour] if detour else []),
         # The last rule: the filter is made right after it.
         "http-request lua.expect_stream if { var(txn.stream) -m found } !{ var(txn.detour) -m found }",
-        f"http-after-response set-var(txn.code) res.hdr({CODE_HEADER}) if {{ status ge 400 }}",
+        f"http-after-response set-var(txn.code) res.hdr({Header.CODE}) if {{ status ge 400 }}",
         queue_timeout_is_429(),
         f"http-after-response set-header {Header.REQUEST_ID} %[unique-id]",
         "http-after-response set-header connection close if { var(proc.leaving) -m bool }",
@@ -216,7 +219,7 @@ def _inner(places: Places) -> str:
         queue_timeout_is_429(),
         f"http-response set-header {Header.REPLICA} %si",
         f"http-response set-header {Header.QUEUE_MS} %Tw",
-        f"http-request lua.expect_stream if {{ req.hdr({STREAM_HEADER}) -m found }}",
+        f"http-request lua.expect_stream if {{ req.hdr({Header.STREAM}) -m found }}",
         "default_backend replicas",
     )
     return _section("frontend inner", lines)

@@ -1,15 +1,20 @@
-"""A held stream that has its head already: comments while it waits, then the replica's answer."""
+"""A held request that HAProxy cannot send on any more: this sends it, and relays the answer.
+
+Two kinds are: a stream that got its head, so that comments can keep its connection open; and a request that lost
+replicas before it came here, and may have used up HAProxy's retries by that.
+"""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from enum import Enum, auto
+from http import HTTPStatus
 
 from gptoss_runtime.activator.events import LARGEST_ERROR_BYTES, comment, error_end
 from gptoss_runtime.activator.forward import SEND_AGAIN, TRIES, Answer, Forwarder, ForwardError, Request
-from gptoss_runtime.activator.refusal import Refusal
-from gptoss_runtime.activator.wire import BOUNCED_HEADER, Wire
-from gptoss_runtime.gateway_contract import HELD_STATUS
+from gptoss_runtime.activator.refusal import Refusal, replicas_lost
+from gptoss_runtime.activator.wire import Wire
+from gptoss_runtime.gateway_contract import HELD_STATUS, Header
 
 
 ON_ITS_WAY = "a replica is ready; this request is on its way to it"
@@ -31,26 +36,37 @@ class _Try(Enum):
     """A replica took it and broke off before its answer."""
 
 
-class HeldStream:
-    """Answers one held stream. From its head on, HAProxy cannot send it to a replica any more, so this does."""
+class Carried:
+    """Answers one held request in the place of HAProxy's next try."""
 
-    def __init__(self, wire: Wire, request: Request, *, forwarder: Forwarder, heartbeat_seconds: float) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        request: Request,
+        *,
+        forwarder: Forwarder,
+        heartbeat_seconds: float | None,
+        first_heartbeat_seconds: float = 0.0,
+    ) -> None:
+        """`heartbeat_seconds` is None for what is no stream; the first one sends the head."""
         self._wire = wire
         self._request = request
         self._forwarder = forwarder
         self._heartbeat_seconds = heartbeat_seconds
+        self._first_heartbeat_seconds = first_heartbeat_seconds
+        self._begun = False
+        """Whether the client has the head of a stream."""
 
     async def answer(self, turn: Turn, wait_again: Callable[[], Turn], progress: Callable[[], str]) -> None:
         """Answer to the end. `wait_again` gives a new turn when no replica took the request after all.
 
         A request that loses one replica after the other is given up: it may be the reason.
         """
-        self._wire.begin_stream()
         tries_left = TRIES
         while True:
             refusal = await self._wait(turn, progress)
             if refusal is not None:
-                await self._fail(refusal.body(), refusal.status)
+                await self._refuse(refusal)
                 return
             outcome = await self._carry(last=tries_left == 1)
             if outcome is _Try.ANSWERED:
@@ -61,19 +77,17 @@ class HeldStream:
             turn = wait_again()
 
     async def _wait(self, turn: Turn, progress: Callable[[], str]) -> Refusal | None:
-        beating = asyncio.create_task(self._beat(progress))
-        try:
+        async with self._beating(progress):
             return await turn
-        finally:
-            beating.cancel()
 
     async def _carry(self, *, last: bool) -> _Try:
         """Send the request and relay what comes. Where this is the last try, the client gets what it brought."""
-        beating = asyncio.create_task(self._beat(lambda: ON_ITS_WAY))
         try:
-            async with self._forwarder.send(self._request, tries=1) as answer:
-                beating.cancel()
-                if answer.status == HELD_STATUS or answer.header(BOUNCED_HEADER):
+            async with AsyncExitStack() as sending:
+                if self._begun:
+                    await sending.enter_async_context(self._beating(lambda: ON_ITS_WAY))
+                answer = await sending.enter_async_context(self._forwarder.send(self._request, tries=1))
+                if answer.status == HELD_STATUS or answer.header(Header.HELD):
                     return _Try.NO_REPLICA
                 if answer.status in SEND_AGAIN and not last:
                     return _Try.LOST
@@ -81,18 +95,33 @@ class HeldStream:
         except ForwardError:
             if not last:
                 return _Try.LOST
-            await self._fail(b"", 502)
-        finally:
-            beating.cancel()
+            await self._refuse(replicas_lost())
         return _Try.ANSWERED
 
-    async def _beat(self, text: Callable[[], str]) -> None:
+    @asynccontextmanager
+    async def _beating(self, text: Callable[[], str]) -> AsyncIterator[None]:
+        if self._heartbeat_seconds is None:
+            yield
+            return
+        beating = asyncio.create_task(self._beat(self._heartbeat_seconds, text))
+        try:
+            yield
+        finally:
+            beating.cancel()
+
+    async def _beat(self, seconds: float, text: Callable[[], str]) -> None:
+        if not self._begun:
+            await asyncio.sleep(self._first_heartbeat_seconds)
+            self._wire.begin_stream()
+            self._begun = True
         while True:
             await self._wire.send(comment(text()))
-            await asyncio.sleep(self._heartbeat_seconds)
+            await asyncio.sleep(seconds)
 
     async def _relay(self, answer: Answer) -> None:
-        if answer.status != 200:  # noqa: PLR2004 - OK
+        if not self._begun:
+            self._wire.begin_answer(answer.status, answer.headers)
+        elif answer.status != HTTPStatus.OK:
             await self._fail(await _read(answer), answer.status)
             return
         try:
@@ -103,6 +132,12 @@ class HeldStream:
             self._wire.cut_stream()
         else:
             self._wire.end_stream()
+
+    async def _refuse(self, refusal: Refusal) -> None:
+        if self._begun:
+            await self._fail(refusal.body(), refusal.status)
+        else:
+            self._wire.refuse(refusal)
 
     async def _fail(self, body: bytes, status: int) -> None:
         await self._wire.send(error_end(body, status))
