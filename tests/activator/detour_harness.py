@@ -13,7 +13,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from yarl import URL
 
-from gptoss_runtime.activator.detour import serve_detour
+from gptoss_runtime.activator.detour.server import serve_detour
 from gptoss_runtime.activator.forward import Forwarder
 from gptoss_runtime.gateway_contract import ContentFilter, GatewayOrders, Header, Socket
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gptoss_runtime.activator.answer import WholeAnswer, is_complete, without_comments
-from gptoss_runtime.activator.cache import ENTRY_BYTES, AnswerCache, Lookup, judge_request, to_keep
+from gptoss_runtime.activator.detour.answer import WholeAnswer, is_complete, without_comments
+from gptoss_runtime.activator.detour.cache import ENTRY_BYTES, AnswerCache, Lookup, judge_request, to_keep
 
 
 CHAT = "/v1/chat/completions"

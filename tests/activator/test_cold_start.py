@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_runtime.activator.cold_start import REMEMBERED_STARTS, Outlook, StartTimes, look_ahead
-from gptoss_runtime.activator.refusal import LONGEST_SECONDS, UNKNOWN_SECONDS, retry_after_seconds
+from gptoss_runtime.activator.hold.cold_start import REMEMBERED_STARTS, Outlook, StartTimes, look_ahead
+from gptoss_runtime.activator.hold.refusal import LONGEST_SECONDS, UNKNOWN_SECONDS, retry_after_seconds
 from gptoss_runtime.contract import Gauge, Phase, ReplicaState, Verdict
 
 

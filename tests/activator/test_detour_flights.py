@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gptoss_runtime.activator.flights import Flights
+from gptoss_runtime.activator.detour.flights import Flights
 from tests.runtime.harness import scenario
 
 

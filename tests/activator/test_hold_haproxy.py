@@ -7,7 +7,7 @@ from pathlib import Path
 
 import aiohttp
 
-from gptoss_runtime.activator.runtime_api import RuntimeApi
+from gptoss_runtime.activator.haproxy.runtime_api import RuntimeApi
 from gptoss_runtime.contract import Phase
 from tests.activator.hold_harness import EVENTS, PATIENCE_SECONDS, error_code, gateway, until
 from tests.runtime.harness import scenario

@@ -12,11 +12,11 @@ import pytest
 from aiohttp import web
 
 from gptoss_runtime.activator.background import background
-from gptoss_runtime.activator.cold_start import Outlook
 from gptoss_runtime.activator.forward import TRIES, Forwarder
-from gptoss_runtime.activator.hold import Hold
-from gptoss_runtime.activator.hold_server import HoldServer, serve_hold, wants_stream
-from gptoss_runtime.activator.runtime_api import RuntimeApi
+from gptoss_runtime.activator.haproxy.runtime_api import RuntimeApi
+from gptoss_runtime.activator.hold.cold_start import Outlook
+from gptoss_runtime.activator.hold.hold import Hold
+from gptoss_runtime.activator.hold.server import HoldServer, serve_hold, wants_stream
 from gptoss_runtime.gateway_contract import Header
 from tests.activator.fake_haproxy import FakeHaproxy, fake_haproxy
 from tests.activator.hold_harness import orders, until

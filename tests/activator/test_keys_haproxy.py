@@ -13,8 +13,8 @@ import pytest
 
 from e2e.gateway.local import LocalGateway, local_gateway, write_secret
 from e2e.gateway.replicas import simulated_replicas
-from gptoss_runtime.activator.limits import read_table
-from gptoss_runtime.activator.runtime_api import RuntimeApi
+from gptoss_runtime.activator.haproxy.runtime_api import RuntimeApi
+from gptoss_runtime.activator.tenants.limits import read_table
 from gptoss_runtime.gateway_contract import TENANT_TABLE, Socket
 
 

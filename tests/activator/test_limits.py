@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_runtime.activator.limits import WINDOW_SECONDS, TokenWindow, Use, read_table, share
+from gptoss_runtime.activator.tenants.limits import WINDOW_SECONDS, TokenWindow, Use, read_table, share
 
 
 LIMITS = st.integers(min_value=1, max_value=10_000)

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from gptoss_runtime.activator.background import background
-from gptoss_runtime.activator.datagrams import Peer
-from gptoss_runtime.activator.limits import Use
-from gptoss_runtime.activator.maps import Maps
-from gptoss_runtime.activator.peers import Peers
-from gptoss_runtime.activator.quotas import Quotas, find_gateways
-from gptoss_runtime.activator.runtime_api import RuntimeApi
-from gptoss_runtime.activator.usage_port import usage_port
+from gptoss_runtime.activator.haproxy.maps import Maps
+from gptoss_runtime.activator.haproxy.runtime_api import RuntimeApi
+from gptoss_runtime.activator.tenants.datagrams import Peer
+from gptoss_runtime.activator.tenants.limits import Use
+from gptoss_runtime.activator.tenants.peers import Peers
+from gptoss_runtime.activator.tenants.quotas import Quotas, find_gateways
+from gptoss_runtime.activator.tenants.usage_port import usage_port
 from gptoss_runtime.gateway_contract import Map, Socket, Tier
 from tests.runtime.harness import PATIENCE_SECONDS, free_ports, scenario
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_runtime.activator.ledger import Ledger
-from gptoss_runtime.activator.log import LogReader, reading_log
-from gptoss_runtime.activator.output import MOST_BYTES, Output
-from gptoss_runtime.activator.record import Line
-from gptoss_runtime.activator.telemetry import Telemetry
-from gptoss_runtime.activator.usage import KEPT_SECONDS, MOST, WAIT_SECONDS, UsageJoin
+from gptoss_runtime.activator.records.ledger import Ledger
+from gptoss_runtime.activator.records.log import LogReader, reading_log
+from gptoss_runtime.activator.records.output import MOST_BYTES, Output
+from gptoss_runtime.activator.records.record import Line
+from gptoss_runtime.activator.records.telemetry import Telemetry
+from gptoss_runtime.activator.records.usage import KEPT_SECONDS, MOST, WAIT_SECONDS, UsageJoin
 from gptoss_runtime.gateway_contract import Usage
 from tests.activator.lines import a_line, a_refusal, text
 from tests.runtime.harness import PATIENCE_SECONDS, scenario

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from e2e.gateway.program import haproxy_command
-from gptoss_runtime.activator.maps import Maps, UnsafeEntry
-from gptoss_runtime.activator.runtime_api import RuntimeApi, RuntimeApiError
+from gptoss_runtime.activator.haproxy.maps import Maps, UnsafeEntry
+from gptoss_runtime.activator.haproxy.runtime_api import RuntimeApi, RuntimeApiError
 from gptoss_runtime.gateway_contract import Map, Socket
 from tests.runtime.harness import PATIENCE_SECONDS, free_ports, scenario
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_runtime.activator.answer import WholeAnswer, text_of, whole_events
-from gptoss_runtime.activator.moderation import Verdict, read_judgement
-from gptoss_runtime.activator.words import Unreadable, main_field, read_object, text_of_request
+from gptoss_runtime.activator.detour.answer import WholeAnswer, text_of, whole_events
+from gptoss_runtime.activator.detour.moderation import Verdict, read_judgement
+from gptoss_runtime.activator.detour.words import Unreadable, main_field, read_object, text_of_request
 
 
 def a_completion(content: str | None, **message: str) -> bytes:

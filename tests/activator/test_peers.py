@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_runtime.activator.datagrams import Peer, read_datagram, reports
-from gptoss_runtime.activator.limits import NOTHING, Use
-from gptoss_runtime.activator.peers import GONE_SECONDS, STALE_SECONDS, Peers
-from gptoss_runtime.activator.usage_port import UsagePort, usage_port
+from gptoss_runtime.activator.tenants.datagrams import Peer, read_datagram, reports
+from gptoss_runtime.activator.tenants.limits import NOTHING, Use
+from gptoss_runtime.activator.tenants.peers import GONE_SECONDS, STALE_SECONDS, Peers
+from gptoss_runtime.activator.tenants.usage_port import UsagePort, usage_port
 from gptoss_runtime.gateway_contract import Usage
 from tests.runtime.harness import PATIENCE_SECONDS, free_ports, scenario
 

@@ -5,10 +5,10 @@ import json
 import msgspec
 import pytest
 
-from gptoss_runtime.activator.record import Ended, Line, ended_of, expects_usage, record_of, token_ms, trace_id
-from gptoss_runtime.activator.servers import BackendStat, Replicas
-from gptoss_runtime.activator.state import StateWriter, Totals
-from gptoss_runtime.activator.telemetry import Held
+from gptoss_runtime.activator.haproxy.servers import BackendStat, Replicas
+from gptoss_runtime.activator.records.record import Ended, Line, ended_of, expects_usage, record_of, token_ms, trace_id
+from gptoss_runtime.activator.records.state import StateWriter, Totals
+from gptoss_runtime.activator.records.telemetry import Held
 from gptoss_runtime.gateway_contract import GatewayState, LogField, Usage
 from tests.activator.lines import a_line, a_refusal
 

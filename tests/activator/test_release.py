@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_runtime.activator.release import LEAST_RESERVE, Release, how_many
-from gptoss_runtime.activator.servers import BackendStat, Replicas, ServerStat, ServerStatus
+from gptoss_runtime.activator.haproxy.servers import BackendStat, Replicas, ServerStat, ServerStatus
+from gptoss_runtime.activator.hold.release import LEAST_RESERVE, Release, how_many
 
 
 def a_server(**changes: object) -> ServerStat:

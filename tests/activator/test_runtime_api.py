@@ -5,8 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from gptoss_runtime.activator.runtime_api import RuntimeApi, RuntimeApiError
-from gptoss_runtime.activator.servers import BackendStat, Replicas, ServerStat, ServerStatus, UnreadableStat, read_stat
+from gptoss_runtime.activator.haproxy.runtime_api import RuntimeApi, RuntimeApiError
+from gptoss_runtime.activator.haproxy.servers import (
+    BackendStat,
+    Replicas,
+    ServerStat,
+    ServerStatus,
+    UnreadableStat,
+    read_stat,
+)
 from tests.runtime.harness import scenario
 
 

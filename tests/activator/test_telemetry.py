@@ -5,9 +5,9 @@ import json
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gptoss_runtime.activator.record import Line, Record, ended_of, record_of
-from gptoss_runtime.activator.servers import BackendStat, Replicas, ServerStat, ServerStatus
-from gptoss_runtime.activator.telemetry import MOST_TENANTS, NOTHING_HELD, OTHER, Held, Telemetry
+from gptoss_runtime.activator.haproxy.servers import BackendStat, Replicas, ServerStat, ServerStatus
+from gptoss_runtime.activator.records.record import Line, Record, ended_of, record_of
+from gptoss_runtime.activator.records.telemetry import MOST_TENANTS, NOTHING_HELD, OTHER, Held, Telemetry
 from gptoss_runtime.gateway_contract import Usage
 from tests.activator.lines import a_line, a_refusal
 

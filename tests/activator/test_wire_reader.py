@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptoss_runtime.activator.forward import Request
-from gptoss_runtime.activator.wire_reader import RequestReader, UnreadableRequest
+from gptoss_runtime.activator.hold.wire_reader import RequestReader, UnreadableRequest
 
 
 MOST = 4_000_000

@@ -8,13 +8,13 @@ from contextlib import AsyncExitStack
 
 from gptoss_runtime.activator.background import background
 from gptoss_runtime.activator.books import keeping_books
-from gptoss_runtime.activator.cold_start_watch import ColdStartWatch
-from gptoss_runtime.activator.detour import serve_detour
+from gptoss_runtime.activator.detour.server import serve_detour
 from gptoss_runtime.activator.forward import Forwarder
-from gptoss_runtime.activator.hold import Hold
-from gptoss_runtime.activator.hold_server import HoldServer, serve_hold
+from gptoss_runtime.activator.haproxy.runtime_api import RuntimeApi
+from gptoss_runtime.activator.hold.cold_start_watch import ColdStartWatch
+from gptoss_runtime.activator.hold.hold import Hold
+from gptoss_runtime.activator.hold.server import HoldServer, serve_hold
 from gptoss_runtime.activator.leave import leave_route
-from gptoss_runtime.activator.runtime_api import RuntimeApi
 from gptoss_runtime.activator.settings import Settings
 from gptoss_runtime.activator.status import serve_status
 from gptoss_runtime.gateway_contract import GatewayOrders, Socket

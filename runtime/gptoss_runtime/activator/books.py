@@ -11,22 +11,22 @@ from dataclasses import dataclass
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from gptoss_runtime.activator.access import Access
 from gptoss_runtime.activator.background import background
-from gptoss_runtime.activator.hold import Hold
-from gptoss_runtime.activator.ledger import Ledger
-from gptoss_runtime.activator.log import reading_log
-from gptoss_runtime.activator.maps import Maps
-from gptoss_runtime.activator.output import Output
-from gptoss_runtime.activator.peers import Peers
-from gptoss_runtime.activator.quotas import Quotas, find_gateways, has_limits
-from gptoss_runtime.activator.runtime_api import RuntimeApi, RuntimeApiError
-from gptoss_runtime.activator.servers import Replicas
+from gptoss_runtime.activator.haproxy.maps import Maps
+from gptoss_runtime.activator.haproxy.runtime_api import RuntimeApi, RuntimeApiError
+from gptoss_runtime.activator.haproxy.servers import Replicas
+from gptoss_runtime.activator.haproxy.tls import Certificate
+from gptoss_runtime.activator.hold.hold import Hold
+from gptoss_runtime.activator.records.ledger import Ledger
+from gptoss_runtime.activator.records.log import reading_log
+from gptoss_runtime.activator.records.output import Output
+from gptoss_runtime.activator.records.state import StateWriter
+from gptoss_runtime.activator.records.telemetry import Held, Telemetry
 from gptoss_runtime.activator.settings import Settings
-from gptoss_runtime.activator.state import StateWriter
-from gptoss_runtime.activator.telemetry import Held, Telemetry
-from gptoss_runtime.activator.tls import Certificate
-from gptoss_runtime.activator.usage_port import UsagePort, usage_port
+from gptoss_runtime.activator.tenants.access import Access
+from gptoss_runtime.activator.tenants.peers import Peers
+from gptoss_runtime.activator.tenants.quotas import Quotas, find_gateways, has_limits
+from gptoss_runtime.activator.tenants.usage_port import UsagePort, usage_port
 from gptoss_runtime.gateway_contract import GatewayOrders, Socket
 
 

@@ -5,7 +5,7 @@ import logging
 
 from aiohttp import web
 
-from gptoss_runtime.activator.runtime_api import RuntimeApi, RuntimeApiError
+from gptoss_runtime.activator.haproxy.runtime_api import RuntimeApi, RuntimeApiError
 
 
 log = logging.getLogger("gptoss_runtime.activator")

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from gptoss_runtime.activator.record import Ended, Line, retries_of, was_for_replicas
-from gptoss_runtime.activator.servers import Replicas
-from gptoss_runtime.activator.telemetry import Held
+from gptoss_runtime.activator.haproxy.servers import Replicas
+from gptoss_runtime.activator.records.record import Ended, Line, retries_of, was_for_replicas
+from gptoss_runtime.activator.records.telemetry import Held
 from gptoss_runtime.gateway_contract import GatewayCounter, GatewayGauge, GatewayState, Usage
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from gptoss_runtime.activator.answer import JSON_TYPE, STREAM_TYPE, WholeAnswer, is_complete, without_comments
+from gptoss_runtime.activator.detour.answer import JSON_TYPE, STREAM_TYPE, WholeAnswer, is_complete, without_comments
 
 
 API_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses")

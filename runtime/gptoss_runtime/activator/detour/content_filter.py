@@ -5,10 +5,10 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from gptoss_runtime.activator.answer import WholeAnswer, error_json, text_of
-from gptoss_runtime.activator.moderation import Judgement, Moderator, Stage, Verdict
-from gptoss_runtime.activator.relay import Collected, End
-from gptoss_runtime.activator.words import Unreadable, main_field, text_of_request
+from gptoss_runtime.activator.detour.answer import WholeAnswer, error_json, text_of
+from gptoss_runtime.activator.detour.moderation import Judgement, Moderator, Stage, Verdict
+from gptoss_runtime.activator.detour.relay import Collected, End
+from gptoss_runtime.activator.detour.words import Unreadable, main_field, text_of_request
 from gptoss_runtime.gateway_contract import ContentFilter
 
 

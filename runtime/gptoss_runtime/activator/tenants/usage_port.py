@@ -4,8 +4,8 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
-from gptoss_runtime.activator.datagrams import Peer, read_datagram
-from gptoss_runtime.activator.paced import PacedReader
+from gptoss_runtime.activator.records.paced import PacedReader
+from gptoss_runtime.activator.tenants.datagrams import Peer, read_datagram
 from gptoss_runtime.gateway_contract import Usage
 
 

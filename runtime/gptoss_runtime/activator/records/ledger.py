@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from gptoss_runtime.activator.record import Ended, Line, Record, ended_of, expects_usage, record_of
-from gptoss_runtime.activator.state import Totals
-from gptoss_runtime.activator.telemetry import Telemetry
-from gptoss_runtime.activator.usage import UsageJoin
+from gptoss_runtime.activator.records.record import Ended, Line, Record, ended_of, expects_usage, record_of
+from gptoss_runtime.activator.records.state import Totals
+from gptoss_runtime.activator.records.telemetry import Telemetry
+from gptoss_runtime.activator.records.usage import UsageJoin
 from gptoss_runtime.gateway_contract import Usage
 
 

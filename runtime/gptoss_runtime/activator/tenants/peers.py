@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from gptoss_runtime.activator.datagrams import Peer
-from gptoss_runtime.activator.limits import NOTHING, Use
+from gptoss_runtime.activator.tenants.datagrams import Peer
+from gptoss_runtime.activator.tenants.limits import NOTHING, Use
 
 
 GONE_SECONDS = 2.0

@@ -5,12 +5,12 @@ import logging
 import time
 from collections.abc import Mapping
 
-from gptoss_runtime.activator.datagrams import reports
-from gptoss_runtime.activator.limits import NOTHING, TokenWindow, Use, read_table, share
-from gptoss_runtime.activator.maps import Maps
-from gptoss_runtime.activator.peers import Peers
-from gptoss_runtime.activator.runtime_api import RuntimeApi, RuntimeApiError
-from gptoss_runtime.activator.usage_port import UsagePort
+from gptoss_runtime.activator.haproxy.maps import Maps
+from gptoss_runtime.activator.haproxy.runtime_api import RuntimeApi, RuntimeApiError
+from gptoss_runtime.activator.tenants.datagrams import reports
+from gptoss_runtime.activator.tenants.limits import NOTHING, TokenWindow, Use, read_table, share
+from gptoss_runtime.activator.tenants.peers import Peers
+from gptoss_runtime.activator.tenants.usage_port import UsagePort
 from gptoss_runtime.gateway_contract import TENANT_TABLE, Map, Tier
 
 

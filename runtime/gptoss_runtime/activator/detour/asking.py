@@ -7,7 +7,7 @@ from http import HTTPStatus
 from aiohttp import web
 from multidict import CIMultiDict
 
-from gptoss_runtime.activator.answer import (
+from gptoss_runtime.activator.detour.answer import (
     JSON_TYPE,
     WholeAnswer,
     error_events,
@@ -15,10 +15,10 @@ from gptoss_runtime.activator.answer import (
     is_stream,
     whole_events,
 )
-from gptoss_runtime.activator.cache import to_keep
-from gptoss_runtime.activator.content_filter import MAX_ANSWER_BYTES, Filter, Objection
+from gptoss_runtime.activator.detour.cache import to_keep
+from gptoss_runtime.activator.detour.content_filter import MAX_ANSWER_BYTES, Filter, Objection
+from gptoss_runtime.activator.detour.relay import Collected, End, begin, collect, cut, heartbeats, relay
 from gptoss_runtime.activator.forward import Answer, Forwarder, ForwardError, Request
-from gptoss_runtime.activator.relay import Collected, End, begin, collect, cut, heartbeats, relay
 from gptoss_runtime.gateway_contract import HELD_STATUS, Header
 
 

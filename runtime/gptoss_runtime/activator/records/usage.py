@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from gptoss_runtime.activator.record import Line
+from gptoss_runtime.activator.records.record import Line
 from gptoss_runtime.gateway_contract import Usage
 
 

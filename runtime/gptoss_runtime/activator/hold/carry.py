@@ -10,10 +10,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from enum import Enum, auto
 from http import HTTPStatus
 
-from gptoss_runtime.activator.events import LARGEST_ERROR_BYTES, comment, error_end
 from gptoss_runtime.activator.forward import SEND_AGAIN, TRIES, Answer, Forwarder, ForwardError, Request
-from gptoss_runtime.activator.refusal import Refusal, replicas_lost
-from gptoss_runtime.activator.wire import Wire
+from gptoss_runtime.activator.hold.events import LARGEST_ERROR_BYTES, comment, error_end
+from gptoss_runtime.activator.hold.refusal import Refusal, replicas_lost
+from gptoss_runtime.activator.hold.wire import Wire
 from gptoss_runtime.gateway_contract import HELD_STATUS, Header
 
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
-from gptoss_runtime.activator.servers import BACKEND
+from gptoss_runtime.activator.haproxy.servers import BACKEND
 from gptoss_runtime.gateway_contract import Usage
 
 

@@ -6,7 +6,7 @@ https://docs.haproxy.org/3.0/management.html#9.3
 import asyncio
 from pathlib import Path
 
-from gptoss_runtime.activator.servers import (
+from gptoss_runtime.activator.haproxy.servers import (
     ACTIVATOR,
     BACKEND,
     BackendStat,

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from gptoss_runtime.activator.cold_start import Outlook
-from gptoss_runtime.activator.refusal import Refusal, hold_full, hold_timeout
-from gptoss_runtime.activator.release import how_many
-from gptoss_runtime.activator.runtime_api import RuntimeApi, RuntimeApiError
-from gptoss_runtime.activator.servers import Replicas
+from gptoss_runtime.activator.haproxy.runtime_api import RuntimeApi, RuntimeApiError
+from gptoss_runtime.activator.haproxy.servers import Replicas
+from gptoss_runtime.activator.hold.cold_start import Outlook
+from gptoss_runtime.activator.hold.refusal import Refusal, hold_full, hold_timeout
+from gptoss_runtime.activator.hold.release import how_many
 from gptoss_runtime.gateway_contract import GatewayOrders
 
 

@@ -10,8 +10,8 @@ from http import HTTPStatus
 from typing import cast
 
 from gptoss_runtime.activator.forward import Request
-from gptoss_runtime.activator.refusal import Refusal
-from gptoss_runtime.activator.wire_reader import RequestReader, UnreadableRequest
+from gptoss_runtime.activator.hold.refusal import Refusal
+from gptoss_runtime.activator.hold.wire_reader import RequestReader, UnreadableRequest
 from gptoss_runtime.gateway_contract import HELD_STATUS, Header
 
 

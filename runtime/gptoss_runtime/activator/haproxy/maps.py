@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from gptoss_runtime.activator.runtime_api import RuntimeApi, RuntimeApiError
+from gptoss_runtime.activator.haproxy.runtime_api import RuntimeApi, RuntimeApiError
 from gptoss_runtime.gateway_contract import Map
 
 

@@ -13,15 +13,15 @@ import aiohttp
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from gptoss_runtime.activator.asking import Asker, objection_response
-from gptoss_runtime.activator.cache import AnswerCache, judge_request
-from gptoss_runtime.activator.cache_metrics import CacheMetrics, CacheResult
-from gptoss_runtime.activator.content_filter import MAX_ANSWER_BYTES, Filter
-from gptoss_runtime.activator.flights import Flights
+from gptoss_runtime.activator.detour.asking import Asker, objection_response
+from gptoss_runtime.activator.detour.cache import AnswerCache, judge_request
+from gptoss_runtime.activator.detour.cache_metrics import CacheMetrics, CacheResult
+from gptoss_runtime.activator.detour.content_filter import MAX_ANSWER_BYTES, Filter
+from gptoss_runtime.activator.detour.flights import Flights
+from gptoss_runtime.activator.detour.moderation import Moderator
+from gptoss_runtime.activator.detour.words import read_object
 from gptoss_runtime.activator.forward import Forwarder, Request, kept_headers
-from gptoss_runtime.activator.hold_server import BACKLOG, SOCKET_MODE
-from gptoss_runtime.activator.moderation import Moderator
-from gptoss_runtime.activator.words import read_object
+from gptoss_runtime.activator.hold.server import BACKLOG, SOCKET_MODE
 from gptoss_runtime.gateway_contract import ANONYMOUS, GatewayOrders, Header
 
 

@@ -12,8 +12,8 @@ from typing import Protocol
 
 import msgspec
 
-from gptoss_runtime.activator.paced import PacedReader
-from gptoss_runtime.activator.record import Line
+from gptoss_runtime.activator.records.paced import PacedReader
+from gptoss_runtime.activator.records.record import Line
 
 
 READ_BYTES = 65536

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from gptoss_runtime.activator.cache import AnswerCache
+from gptoss_runtime.activator.detour.cache import AnswerCache
 
 
 class CacheResult(StrEnum):

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import aiohttp
 from yarl import URL
 
-from gptoss_runtime.activator.cold_start import Outlook, StartTimes, look_ahead
-from gptoss_runtime.activator.runtime_api import RuntimeApi, RuntimeApiError
-from gptoss_runtime.activator.servers import addresses
+from gptoss_runtime.activator.haproxy.runtime_api import RuntimeApi, RuntimeApiError
+from gptoss_runtime.activator.haproxy.servers import addresses
+from gptoss_runtime.activator.hold.cold_start import Outlook, StartTimes, look_ahead
 from gptoss_runtime.contract import ContractError, ReplicaState
 
 

@@ -5,11 +5,11 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from gptoss_runtime.activator.keys import NOBODY, KeySet, read_keys
-from gptoss_runtime.activator.maps import Maps
-from gptoss_runtime.activator.quotas import Quotas
-from gptoss_runtime.activator.secret import POLL_SECONDS, MountedSecret
-from gptoss_runtime.activator.telemetry import Counts
+from gptoss_runtime.activator.haproxy.maps import Maps
+from gptoss_runtime.activator.records.telemetry import Counts
+from gptoss_runtime.activator.tenants.keys import NOBODY, KeySet, read_keys
+from gptoss_runtime.activator.tenants.quotas import Quotas
+from gptoss_runtime.activator.tenants.secret import POLL_SECONDS, MountedSecret
 from gptoss_runtime.gateway_contract import PRIORITY_CLASSES, Map, Tier
 
 

@@ -10,9 +10,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from gptoss_runtime.activator.histogram import TOKEN_BOUNDS_MS, WAIT_BOUNDS_MS, Histogram
-from gptoss_runtime.activator.record import Record, token_ms
-from gptoss_runtime.activator.servers import Replicas, ServerStatus
+from gptoss_runtime.activator.haproxy.servers import Replicas, ServerStatus
+from gptoss_runtime.activator.records.histogram import TOKEN_BOUNDS_MS, WAIT_BOUNDS_MS, Histogram
+from gptoss_runtime.activator.records.record import Record, token_ms
 
 
 PREFIX: Final = "gptoss_gateway"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gptoss_runtime.activator.servers import Replicas, ServerStat
+from gptoss_runtime.activator.haproxy.servers import Replicas, ServerStat
 
 
 RESERVE_SHARE = 0.25

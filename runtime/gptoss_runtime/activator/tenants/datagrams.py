@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from gptoss_runtime.activator.limits import Use
+from gptoss_runtime.activator.tenants.limits import Use
 from gptoss_runtime.contract import VERSION
 from gptoss_runtime.gateway_contract import Usage
 

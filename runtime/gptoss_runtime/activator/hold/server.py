@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from gptoss_runtime.activator.carry import Carried, Turn
 from gptoss_runtime.activator.forward import Forwarder, Request
-from gptoss_runtime.activator.hold import Hold
-from gptoss_runtime.activator.refusal import Refusal
-from gptoss_runtime.activator.wire import Wire
+from gptoss_runtime.activator.hold.carry import Carried, Turn
+from gptoss_runtime.activator.hold.hold import Hold
+from gptoss_runtime.activator.hold.refusal import Refusal
+from gptoss_runtime.activator.hold.wire import Wire
 from gptoss_runtime.gateway_contract import GatewayOrders, Header
 
 

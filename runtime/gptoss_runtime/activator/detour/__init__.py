@@ -1,0 +1,1 @@
+"""Requests that the cache or the content filter must see."""

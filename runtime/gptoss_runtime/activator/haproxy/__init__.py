@@ -1,0 +1,1 @@
+"""What the activator asks of HAProxy, and tells it."""

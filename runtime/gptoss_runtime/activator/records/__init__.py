@@ -1,0 +1,1 @@
+"""What is told of requests that have ended: log, metrics, state."""
