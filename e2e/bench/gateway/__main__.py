@@ -88,6 +88,7 @@ def _beside(bench: Bench, peers: Path, number: int) -> list[Row]:
 def _alone(bench: Bench, only: Sequence[str], number: int) -> list[Row]:
     rows = []
     with running_gateway() as (subject, gateway):
+        set_all(bench.stubs, usage_port=subject.usage_port)
         scenarios: dict[str, Callable[[], Row]] = {
             behaviour.TURNS: lambda: behaviour.turns(bench, subject, number),
             failures.KILLED: lambda: failures.killed(bench, subject, number),

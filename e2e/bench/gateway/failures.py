@@ -35,7 +35,7 @@ def killed(bench: Bench, subject: Subject, number: int) -> Row:
         time.sleep(BEFORE_SECONDS)
         victim.kill()
         time.sleep(AWAY_SECONDS)
-        victim.restart(**SLOW)
+        victim.restart(**SLOW, usage_port=subject.usage_port)
         requests, streams = loads.outcomes()
     seen = victim.seen()
     back = {"back_ms": (seen.first_post_ns - seen.ready_since_ns) / 1e6} if seen.posts else {}
@@ -117,6 +117,14 @@ class _Watch:
     down_at: float | None = None
     last_request_at: float | None = None
 
+    def values(self, began: float) -> dict[str, float]:
+        """Return what is known: seconds since the hang began, and how long requests still came after the verdict."""
+        known = {"check_failed_s": self.failed_at, "out_s": self.down_at}
+        values = {name: at - began for name, at in known.items() if at is not None}
+        if self.down_at is not None:
+            values["last_request_s"] = max((self.last_request_at or began) - self.down_at, 0.0)
+        return values
+
 
 def _watch(run_directory: Path, victim: Stub) -> dict[str, float]:
     """Follow HAProxy until the replica has been out for a while."""
@@ -132,11 +140,7 @@ def _watch(run_directory: Path, victim: Stub) -> dict[str, float]:
         if stats.requests > requests:
             seen.last_request_at, requests = now, stats.requests
         time.sleep(LOOK_SECONDS)
-    found = {"check_failed_s": seen.failed_at, "out_s": seen.down_at}
-    values = {name: at - began for name, at in found.items() if at is not None}
-    if seen.failed_at is not None:
-        values["last_request_s"] = max((seen.last_request_at or began) - seen.failed_at, 0.0)
-    return values
+    return seen.values(began)
 
 
 def _stats(run_directory: Path, victim: Stub) -> ServerStats:

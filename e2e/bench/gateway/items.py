@@ -40,7 +40,9 @@ class Bench:
 
 def measure(bench: Bench, subject: Subject, number: int) -> list[Row]:
     """Return a row for each item, of one subject in one round."""
-    set_all(bench.stubs, gap_us=GAP_US, chunks=CHUNKS, chunk_bytes=6, delay_us=0, ttft_us=0)
+    set_all(
+        bench.stubs, gap_us=GAP_US, chunks=CHUNKS, chunk_bytes=6, delay_us=0, ttft_us=0, usage_port=subject.usage_port
+    )
     rows = [
         _streams(bench, subject, number, item=STREAMS, connections=100, count=bench.sizes.streams),
         _streams(bench, subject, number, item=OVERLOAD, connections=400, count=bench.sizes.overload_streams),

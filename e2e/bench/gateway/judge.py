@@ -64,7 +64,7 @@ def _failures(rows: Sequence[Row]) -> list[Bar]:
     return [
         _at_most("killed: errors before a token", _worst(rows, KILLED, "errors"), "requests", 0),
         _at_most("killed: back in turn after ready", _middle(rows, KILLED, "back_ms"), "ms", 150),
-        _at_most("hung: last request after a failed check", _middle(rows, HUNG, "last_request_s"), "s", 1),
+        _at_most("hung: last request after the checks' verdict", _middle(rows, HUNG, "last_request_s"), "s", 1),
         _at_most("hung: errors before a token", _worst(rows, HUNG, "errors"), "requests", 0),
         _at_most("watchdog: last request after its word", _middle(rows, WATCHDOG, "last_request_s"), "s", 1),
         _at_most("watchdog: errors before a token", _worst(rows, WATCHDOG, "errors"), "requests", 0),

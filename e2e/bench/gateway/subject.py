@@ -14,3 +14,5 @@ class Subject:
     """All its processes; their children count too."""
     proxy_pids: tuple[int, ...] = ()
     """Of these, the one that carries every byte, if there is a choice."""
+    usage_port: int = 0
+    """Where replicas report the tokens of each request. Zero: nowhere."""

@@ -63,6 +63,7 @@ def running_gateway() -> Iterator[tuple[Subject, LocalGateway]]:
             port=gateway.port,
             pids=tuple(part.process.pid for part in gateway.parts.values()),
             proxy_pids=(gateway.parts["haproxy"].process.pid,),
+            usage_port=_usage_port(gateway.parts["activator"].process.pid),
         )
         await_answers(subject)
         yield subject, gateway
@@ -146,6 +147,12 @@ def side_by_side(peers: Path) -> Mapping[str, Start]:
         ENVOY: lambda: envoy(peers),
         BARE: bare_haproxy,
     }
+
+
+def _usage_port(activator: int) -> int:
+    """Return the port that the activator was told to take reports on."""
+    environment = Path("/proc", str(activator), "environ").read_text().split("\0")
+    return int(dict(entry.split("=", 1) for entry in environment if entry)["GPTOSS_USAGE_PORT"])
 
 
 def await_answers(subject: Subject) -> None:

@@ -394,6 +394,10 @@ int main(int count, char **arguments) {
     int ports[] = {OPENAI_PORT, HEALTH_PORT, AGENT_PORT}, listeners[3];
     for (int i = 0; i < 3; i++)
         listeners[i] = listen_on(ports[i]);
+    /* Reports count only when they come from the replica's own address. */
+    struct sockaddr_in own = {.sin_family = AF_INET};
+    inet_pton(AF_INET, address, &own.sin_addr);
+    bind(reporter, (struct sockaddr *)&own, sizeof own);
     seen.ready_since = now_ns();
     for (;;) {
         struct epoll_event events[512];
