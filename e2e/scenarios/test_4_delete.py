@@ -17,7 +17,7 @@ def test_deletion_leaves_nothing(chat: Kubectl) -> None:
 
 def test_deletion_does_not_need_the_operator(stack: Stack, user: Kubectl) -> None:
     user.apply(deployment("short", replicas=1, image="localhost/nothing:1"))
-    eventually(lambda: len(children(user, "short")) == 7, "everything of it is there", seconds=60)
+    eventually(lambda: len(children(user, "short")) == 8, "everything of it is there", seconds=60)
     system = stack.kubectl(OPERATOR_NAMESPACE)
     system("scale", f"deployment/{RELEASE}", "--replicas=0")
     user("delete", "gptoss", "short", "--timeout=60s")
