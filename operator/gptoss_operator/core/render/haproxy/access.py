@@ -17,6 +17,8 @@ def access_rules(keys: ApiKeysSpec | None, places: Places) -> Iterator[str]:
         digest = r"req.hdr(authorization),word(2,\ ),sha2(256),hex"
         yield f"http-request set-var(txn.tenant) {digest},map_str({places.map(Map.KEYS)})"
         problem = "a valid API key is needed: Authorization: Bearer KEY"
+        # Without an answer, for the reason that `silent` has.
+        yield "http-request reject if chunked long_body !{ var(txn.tenant) -m found }"
         yield refuse(401, "invalid_api_key", problem, when="unless { var(txn.tenant) -m found }")
         yield "http-request del-header authorization"
         yield from _limits(keys.tiers, places)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from gptoss_operator.api.routing import RoutingSpec
 from gptoss_operator.core.render.haproxy.access import access_rules, tenant_table
 from gptoss_operator.core.render.haproxy.body import affinity_rules, body_rules
-from gptoss_operator.core.render.haproxy.errors import own_errors, queue_timeout_is_429, refuse
+from gptoss_operator.core.render.haproxy.errors import own_errors, queue_timeout_is_429, refuse, silent
 from gptoss_operator.core.render.haproxy.lanes import balance, detours, marks, round_trip, servers
 from gptoss_operator.core.render.haproxy.log import TRACE_LENGTH, log_format
 from gptoss_operator.core.render.haproxy.places import Places
@@ -61,6 +61,8 @@ def main_config(
                 (
                     *round_trip(),
                     "retry-on conn-failure",
+                    # That process closes without a word where a body does not arrive.
+                    silent(502),
                     f"server long {places.socket(Socket.LONG)} maxconn {LONG_CONNECTIONS}",
                 ),
             ),
@@ -167,6 +169,9 @@ def _door(spec: RoutingSpec, models: Sequence[str], places: Places) -> str:
         "http-request return status 200 if METH_GET { path /health }",
         f"acl long_body req.hdr_val(content-length) gt {LONG_BODY_BYTES}",
         f"acl long_body req.body_len gt {LONG_BODY_BYTES}",
+        # Not answered, for the reason that `silent` has. Honest clients know the path.
+        "acl chunked req.fhdr(transfer-encoding) -m found",
+        "http-request reject if chunked long_body !{ path " + " ".join(POST_PATHS) + " }",
         refuse(404, "unknown_url", "this path is not served", when="unless may_get or may_post"),
         refuse(405, "method_not_allowed", "use GET here", when="if may_get !METH_GET"),
         refuse(405, "method_not_allowed", "use POST here", when="if may_post !is_post"),
