@@ -82,12 +82,14 @@ def local_gateway(
     certificate: Mapping[str, str] | None = None,
     peers: str = "",
     prefix: Sequence[str] = (),
+    replaced: Mapping[str, str] | None = None,
     **spec: Any,  # noqa: ANN401 - a raw object of the API
 ) -> Iterator[LocalGateway]:
     """Run a gateway in front of `replicas` (loopback addresses whose ports are those of the contract) and end it.
 
     `keys` are the entries of the Secret with API keys, `certificate` those of the TLS Secret, `peers` a DNS name or
-    address of all gateways. `prefix` goes before each command, such as `taskset -c 0`. `spec` is that of a
+    address of all gateways. `prefix` goes before each command, such as `taskset -c 0`. `replaced` changes
+    text in HAProxy's files that no spec can change, such as a time that a test cannot wait for. `spec` is that of a
     GptOssDeployment; the model is added. Raises GatewayError when a part does not start.
     """
     directory = Path(tempfile.mkdtemp(prefix="gptoss-gateway-"))
@@ -106,6 +108,8 @@ def local_gateway(
     )
     parsed = GptOssSpec.model_validate({"model": {"name": "gpt-oss-20b"}, **spec})
     for name, text in gateway_files(OWNER, parsed, len(replicas), "cluster.local", places).items():
+        for old, new in (replaced or {}).items():
+            text = text.replace(old, new)  # noqa: PLW2901 - one change after the other
         (directory / name).write_text(text)
     if peers:
         orders = (directory / ORDERS_FILE).read_text()

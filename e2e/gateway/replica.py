@@ -205,7 +205,8 @@ async def _body(reader: asyncio.StreamReader, head: str) -> bytes:
     while size := int((await reader.readline()).split(b";")[0], 16):
         body += await reader.readexactly(size)
         await reader.readexactly(2)
-    await reader.readline()
+    while (await reader.readline()).strip():
+        """Trailers say nothing here."""
     return body
 
 
