@@ -27,6 +27,7 @@ def test_requests_at_zero_are_held_until_a_replica_is_there(chat: Kubectl, load:
     answers = streams.wait()
     assert answers["finished"] == ["length"] * EACH
     assert answers["commented"] == EACH
+    assert any("1 of 1 starting, loading the model" in comment for comment in answers["comments"])
     assert others.wait()["finished"] == ["length"] * EACH
     assert held(chat) == 0
     until(chat, "chat", settled, timeout_seconds=START_SECONDS, show=False)
