@@ -77,10 +77,11 @@ def shown(value: float | None) -> str:
 
 
 def bars_table(bars: Iterable[Bar]) -> str:
-    """Return the bars as a text table."""
+    """Return the bars as a text table, without those that were not measured."""
     rows = [
         (bar.name, shown(bar.value), bar.unit, f"{bar.op} {shown(bar.bar)}", "met" if bar.met else "MISSED")
         for bar in bars
+        if bar.value is not None
     ]
     return table(("bar", "value", "unit", "wanted", ""), rows)
 
