@@ -53,6 +53,7 @@ class LocalGateway:
     port: int
     health_port: int
     activator_port: int
+    usage_port: int
     directory: Path
     """Its files, and the subdirectories `run`, `keys` and `tls`."""
     parts: Mapping[str, Part]
@@ -81,6 +82,7 @@ def local_gateway(
     keys: Mapping[str, str] | None = None,
     certificate: Mapping[str, str] | None = None,
     peers: str = "",
+    usage_port: int | None = None,
     prefix: Sequence[str] = (),
     replaced: Mapping[str, str] | None = None,
     **spec: Any,  # noqa: ANN401 - a raw object of the API
@@ -88,12 +90,14 @@ def local_gateway(
     """Run a gateway in front of `replicas` (loopback addresses whose ports are those of the contract) and end it.
 
     `keys` are the entries of the Secret with API keys, `certificate` those of the TLS Secret, `peers` a DNS name or
-    address of all gateways. `prefix` goes before each command, such as `taskset -c 0`. `replaced` changes
-    text in HAProxy's files that no spec can change, such as a time that a test cannot wait for. `spec` is that of a
-    GptOssDeployment; the model is added. Raises GatewayError when a part does not start.
+    address of all gateways, which then need the same `usage_port`. `prefix` goes before each command, such as
+    `taskset -c 0`. `replaced` changes text in HAProxy's files that no spec can change, such as a time that a test
+    cannot wait for. `spec` is that of a GptOssDeployment; the model is added. Raises GatewayError when a part does
+    not start.
     """
     directory = Path(tempfile.mkdtemp(prefix="gptoss-gateway-"))
-    port, health_port, activator_port, usage_port = free_ports(address, 4)
+    port, health_port, activator_port, free_port = free_ports(address, 4)
+    usage_port = usage_port or free_port
     for name in ("run", "keys", "tls", "filter"):
         (directory / name).mkdir()
     write_secret(directory / "keys", keys or {})
@@ -132,6 +136,7 @@ def local_gateway(
         port=port,
         health_port=health_port,
         activator_port=activator_port,
+        usage_port=usage_port,
         directory=directory,
         parts=parts,
     )

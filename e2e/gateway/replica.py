@@ -32,6 +32,8 @@ class Behaviour:
     chunks: int = 5
     gap_seconds: float = 0.0
     status: int = 200
+    usage_address: str = ""
+    """Where reports of tokens go. Empty: to where the request came from."""
     usage_port: int = USAGE_PORT
 
 
@@ -156,7 +158,7 @@ class Replica:
             return
         usage = Usage(id=fields.get(Header.REQUEST_ID, ""), tenant=tenant, prompt_tokens=7, generation_tokens=5)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.sendto(usage.encode(), (peer[0], self.behaviour.usage_port))
+            sender.sendto(usage.encode(), (self.behaviour.usage_address or peer[0], self.behaviour.usage_port))
 
 
 def _completion(address: str) -> dict[str, Any]:
