@@ -47,10 +47,8 @@ def open_to(gateway: LocalGateway) -> http.client.HTTPSConnection:
 
 def shown_name(gateway: LocalGateway) -> str:
     """Return whose certificate a new connection is shown."""
-    with closing(open_to(gateway)) as client:
-        client.connect()
-        shown = client.sock.getpeercert(binary_form=True)
-    name = x509.load_der_x509_certificate(shown).subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+    shown = x509.load_pem_x509_certificate(ssl.get_server_certificate((gateway.address, gateway.port)).encode())
+    name = shown.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
     return str(name)
 
 
