@@ -73,9 +73,9 @@ class Header(StrEnum):
     TENANT = "x-gptoss-tenant"
     """Who asks; `anonymous` where no keys are asked for."""
     REQUEST_ID = "x-request-id"
-    """The gateway's name for the request, in logs and usage reports. Clients see it too."""
-    ARRIVED = "x-gptoss-arrived"
-    """When the front door let the request in: milliseconds since 1970."""
+    """The gateway's name for the request, in logs and usage reports. Clients see it too.
+
+    Its first `ARRIVAL_DIGITS` digits are the time of arrival, the rest is chance."""
     PRIORITY = "x-gptoss-priority"
     """HAProxy's priority class, for a request that comes back by the inner socket."""
     AFFINITY = "x-gptoss-affinity"
@@ -146,6 +146,8 @@ class LogField(StrEnum):
     """`hit`, `miss`, or `bypass`."""
 
 
+ARRIVAL_DIGITS = 16
+"""Digits of an `x-request-id` that say when the request arrived: milliseconds since 1970, hexadecimal."""
 TENANT_TABLE = "tenants"
 """HAProxy's stick table with what each tenant does now: `gpc0_rate(1s)` requests let through, `conn_cur` at once."""
 ANONYMOUS = "anonymous"

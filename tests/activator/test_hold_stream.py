@@ -39,8 +39,9 @@ class Door:
     async def ask(
         self, *, stream: bool = True, request_id: str = "7f", seconds_old: float = 0.0
     ) -> aiohttp.ClientResponse:
-        arrived = int((time.time() - seconds_old) * 1000)
-        headers = {"x-request-id": request_id, str(Header.ARRIVED): str(arrived)}
+        if seconds_old:
+            request_id = f"{int((time.time() - seconds_old) * 1000):016X}{request_id:0>16}"
+        headers = {"x-request-id": request_id}
         return await self.session.post(URL, json={"stream": stream, "messages": []}, headers=headers)
 
     async def holds(self, count: int) -> None:

@@ -82,7 +82,6 @@ _NO_OBJECT = {
     "word": b"hello",
     "form": b"model=" + _NAME + b"&prompt=hi",
     "XML": b"<model>" + _NAME + b"</model>",
-    "space before": b" " + JSON,
     "open brace": b"{",
     "close brace": b"}",
     "half": JSON[:-20],

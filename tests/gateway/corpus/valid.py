@@ -43,6 +43,7 @@ VALID = [
     Valid(name="many chunks", data=chunked(b"".join(chunk(JSON[at : at + 1]) for at in range(len(JSON))) + LAST)),
     Valid(name="last chunk with an extension", data=chunked(chunk() + b"0;x=y\r\n\r\n")),
     Valid(name="last chunk of many zeros", data=chunked(chunk() + b"0000\r\n\r\n")),
+    Valid(name="white space around the object", data=post(b" \r\n\t" + JSON + b" \n\n")),
     Valid(name="trailers", data=chunked(chunk() + b"0\r\nx-checksum: 1\r\n\r\n")),
     Valid(name="folded header", data=post(JSON, b"x-a: b\r\n c")),
     Valid(name="bare LF", data=post().replace(b"\r\n", b"\n")),

@@ -13,7 +13,7 @@ from gptoss_runtime.activator.hold.carry import Carried, Turn
 from gptoss_runtime.activator.hold.hold import Hold
 from gptoss_runtime.activator.hold.refusal import Refusal
 from gptoss_runtime.activator.hold.wire import Wire
-from gptoss_runtime.gateway_contract import GatewayOrders, Header
+from gptoss_runtime.gateway_contract import ARRIVAL_DIGITS, GatewayOrders, Header
 
 
 KEPT_BODIES_BYTES = 64 * 1024 * 1024
@@ -163,9 +163,12 @@ def wants_stream(body: bytes) -> bool:
 
 
 def age_seconds(request: Request) -> float:
-    """Return how long ago the front door let the request in; zero if it did not say."""
+    """Return how long ago the request arrived at the front door, by its id; zero if that does not say."""
+    request_id = request.header(Header.REQUEST_ID)
+    if len(request_id) <= ARRIVAL_DIGITS:
+        return 0.0
     try:
-        return time.time() - int(request.header(Header.ARRIVED)) / 1000
+        return time.time() - int(request_id[:ARRIVAL_DIGITS], 16) / 1000
     except ValueError:
         return 0.0
 

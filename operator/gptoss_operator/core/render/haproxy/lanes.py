@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from gptoss_operator.api.routing import RoutingSpec, RoutingStrategy
-from gptoss_operator.core.render.haproxy.body import DETERMINISTIC
+from gptoss_operator.core.render.haproxy.body import BODY, DETERMINISTIC
 from gptoss_operator.core.render.haproxy.places import Places
 from gptoss_runtime.contract import AGENT_PORT, HEALTH_PORT, OPENAI_PORT
 from gptoss_runtime.gateway_contract import Header, Socket
@@ -33,7 +33,7 @@ def detours(spec: RoutingSpec) -> str | None:
     if spec.content_filter is not None:
         return "is_post"
     if spec.cache is not None:
-        return f"is_post {{ req.body -m reg '{DETERMINISTIC}' }}"
+        return f"is_post {{ {BODY} -m reg '{DETERMINISTIC}' }}"
     return None
 
 

@@ -8,7 +8,7 @@ bodies, and sends them back to the first for a replica: as often as it takes unt
 from collections.abc import Sequence
 
 from gptoss_operator.api.routing import RoutingSpec
-from gptoss_operator.core.render.haproxy.body import affinity_rules, body_rules
+from gptoss_operator.core.render.haproxy.body import affinity_rules, body_rules, forget_body
 from gptoss_operator.core.render.haproxy.errors import own_errors, refuse
 from gptoss_operator.core.render.haproxy.lanes import detours, marks
 from gptoss_operator.core.render.haproxy.places import Places
@@ -31,7 +31,9 @@ def long_config(
         *marks(spec, "TRUE"),
         f"http-response set-header {Header.MODEL} %[var(txn.model)]",
         f"http-response set-header {Header.STREAM} %[var(txn.stream)] if {{ var(txn.stream) -m found }}",
-        *([f"use_backend detour if {detour}"] if detour else []),
+        *([f"http-request set-var(txn.detour) bool(1) if {detour}"] if detour else []),
+        forget_body("TRUE"),
+        *(["use_backend detour if { var(txn.detour) -m found }"] if detour else []),
     ]
     return f"""\
 # Written by the gpt-oss operator for {title}. Changes here are overwritten.

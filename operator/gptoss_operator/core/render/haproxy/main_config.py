@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from gptoss_operator.api.routing import RoutingSpec
 from gptoss_operator.core.render.haproxy.access import access_rules, tenant_table
-from gptoss_operator.core.render.haproxy.body import affinity_rules, body_rules
+from gptoss_operator.core.render.haproxy.body import affinity_rules, body_rules, forget_body
 from gptoss_operator.core.render.haproxy.errors import own_errors, queue_timeout_is_429, refuse, silent
 from gptoss_operator.core.render.haproxy.lanes import balance, detours, marks, round_trip, servers
 from gptoss_operator.core.render.haproxy.log import TRACE_LENGTH, log_format
@@ -154,12 +154,12 @@ def _resolvers() -> str:
 def _door(spec: RoutingSpec, models: Sequence[str], places: Places) -> str:
     tls = f" ssl crt {places.tls}/tls.crt alpn h2,http/1.1" if spec.tls else ""
     detour = detours(spec)
-    short = "is_post !long_body"
+    short = "{ var(txn.short) -m bool }"
     limit = spec.limits.max_body_bytes
     lines = [
         f"bind {places.bind}{tls}",
         "option http-buffer-request",
-        "unique-id-format %[uuid()]",
+        "unique-id-format %[date(0,ms),hex,lower]%[rand(4294967295),hex,lower]",
         f"log-format '{log_format()}'",
         f"capture request header traceparent len {TRACE_LENGTH}",
         f"acl may_get path {' '.join(READ_PATHS)}",
@@ -182,13 +182,13 @@ def _door(spec: RoutingSpec, models: Sequence[str], places: Places) -> str:
         "http-request del-header x-gptoss- -m beg",
         *access_rules(spec.api_keys, places),
         f"http-request set-header {Header.REQUEST_ID} %[unique-id]",
-        f"http-request set-header {Header.ARRIVED} %[date(0,ms)]",
         refuse(
             413,
             "request_too_large",
             f"the body may have {limit} bytes",
             when=f"if {{ req.hdr_val(content-length) gt {limit} }}",
         ),
+        "http-request set-var(txn.short) bool(1) if is_post !long_body",
         *body_rules(spec, models, short),
         *affinity_rules(spec, short),
         *marks(spec, short),
@@ -198,7 +198,8 @@ def _door(spec: RoutingSpec, models: Sequence[str], places: Places) -> str:
             "every replica is busy; try again",
             when=f"if {{ queue(replicas) ge {spec.queue.max_requests} }}",
         ),
-        *(["http-request set-var(txn.detour) bool(1) if !long_body " + detour] if detour else []),
+        *([f"http-request set-var(txn.detour) bool(1) if {short} {detour}"] if detour else []),
+        forget_body(short),
         # The last rule: the filter is made right after it.
         "http-request lua.expect_stream if { var(txn.stream) -m found } !{ var(txn.detour) -m found }",
         f"http-after-response set-var(txn.code) res.hdr({Header.CODE}) if {{ status ge 400 }}",
