@@ -14,7 +14,7 @@ import pytest
 from e2e.gateway.local import LocalGateway, local_gateway
 from e2e.gateway.replicas import SimulatedReplica, simulated_replicas
 from tests.gateway.corpus import CORPUS
-from tests.gateway.corpus.case import JSON, LAST, chunk, chunked, document, post
+from tests.gateway.corpus.case import CHAT, JSON, LAST, chunk, chunked, document, post
 from tests.gateway.corpus.http2 import PREFACE, frame
 from tests.gateway.raw import connect, exchange, half_close, read_some, read_to_end, send
 
@@ -103,6 +103,8 @@ def test_an_endless_chunk_does_not_keep_the_gateway_busy(served: Served) -> None
     gateway, _ = served
     dripped(gateway, ENDLESS, b"")
     dripped(gateway, chunked(b"4a;" + b"x" * 100_000), b"")
+    for target in (b"/v1/models", b"/v1/nothing"):
+        dripped(gateway, chunked(b"4a;" + b"x" * 100_000).replace(CHAT, target, 1), b"")
 
     before = cpu_seconds(gateway)
     time.sleep(1.0)

@@ -42,6 +42,7 @@ def _limits(tiers: tuple[TierSpec, ...], places: Places) -> Iterator[str]:
             "tokens_exceeded",
             "the tokens of this minute are used up",
             when="if { var(txn.blocked) -m found }",
+            early=True,
             retry_after="%[var(txn.blocked)]",
         )
     if rates or concurrency:
@@ -53,6 +54,7 @@ def _limits(tiers: tuple[TierSpec, ...], places: Places) -> Iterator[str]:
             "rate_exceeded",
             "too many requests in one second",
             when="if { var(txn.rate) -m found } { sc_gpc0_rate(0),sub(txn.rate) ge 0 }",
+            early=True,
         )
     if concurrency:
         yield f"http-request set-var(txn.concurrency) {_of_tenant(places, Map.CONCURRENCY)}"
@@ -61,6 +63,7 @@ def _limits(tiers: tuple[TierSpec, ...], places: Places) -> Iterator[str]:
             "concurrency_exceeded",
             "too many requests at once",
             when="if { var(txn.concurrency) -m found } { sc_conn_cur(0),sub(txn.concurrency) gt 0 }",
+            early=True,
         )
     if rates:
         # Only what was let through counts: who asks too often still gets his rate.

@@ -63,15 +63,21 @@ def refuse(
     when: str,
     param: str | None = None,
     retry_after: str | None = None,
+    early: bool = False,
 ) -> str:
-    """Return the rule that answers with an error if `when` holds."""
+    """Return the rule that answers with an error if `when` holds.
+
+    `early` is for rules that may answer before a long body in chunks has arrived; its connection is closed without an
+    answer, for the reason that `silent` has. Their `when` begins with `if`.
+    """
     kind = {401: "authentication_error", 429: "rate_limit_error"}.get(status, "invalid_request_error")
     seconds = retry_after or RETRY_AFTER_SECONDS.get(status)
     header = f" hdr Retry-After {seconds}" if seconds else ""
-    return (
+    answer = (
         f"http-request return status {status} content-type application/json hdr {Header.CODE} {code}{header} "
         f"string '{error_json(kind, code, message, param)}' {when}"
     )
+    return f"http-request reject if chunked long_body {when.removeprefix('if ')}\n  {answer}" if early else answer
 
 
 def _unavailable(places: Places) -> str:

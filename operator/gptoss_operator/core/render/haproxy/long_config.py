@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from gptoss_operator.api.routing import RoutingSpec
 from gptoss_operator.core.render.haproxy.body import affinity_rules, body_rules, forget_body
-from gptoss_operator.core.render.haproxy.errors import own_errors, refuse
+from gptoss_operator.core.render.haproxy.errors import own_errors
 from gptoss_operator.core.render.haproxy.lanes import detours, marks
 from gptoss_operator.core.render.haproxy.places import Places
 from gptoss_runtime.gateway_contract import Header, Socket
@@ -60,7 +60,8 @@ frontend long_prompts
   bind {places.socket(Socket.LONG)} mode 600
   option http-buffer-request
   acl is_post method POST
-  {refuse(413, "request_too_large", f"the body may have {limit} bytes", when=f"if {{ req.body_len gt {limit} }}")}
+  # In chunks: a length that is too large was refused before.
+  http-request reject if {{ req.body_len gt {limit} }}
   {_lines(rules)}
   default_backend inner
 

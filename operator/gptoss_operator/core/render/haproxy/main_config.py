@@ -100,6 +100,7 @@ def _log_ring(places: Places) -> str:
     """Return the way of the log to the activator.
 
     A stream out of a ring, not datagrams: Linux queues ten of these for a socket, and HAProxy drops the others.
+    HAProxy ends it as soon as it begins to stop, so it is stopped when the last request has ended: see `/leave`.
     """
     lines = (
         "format raw",
@@ -171,7 +172,8 @@ def _door(spec: RoutingSpec, models: Sequence[str], places: Places) -> str:
         f"acl long_body req.body_len gt {LONG_BODY_BYTES}",
         # Not answered, for the reason that `silent` has. Honest clients know the path.
         "acl chunked req.fhdr(transfer-encoding) -m found",
-        "http-request reject if chunked long_body !{ path " + " ".join(POST_PATHS) + " }",
+        "http-request reject if chunked long_body !may_post",
+        "http-request reject if chunked long_body !is_post",
         refuse(404, "unknown_url", "this path is not served", when="unless may_get or may_post"),
         refuse(405, "method_not_allowed", "use GET here", when="if may_get !METH_GET"),
         refuse(405, "method_not_allowed", "use POST here", when="if may_post !is_post"),
@@ -197,6 +199,7 @@ def _door(spec: RoutingSpec, models: Sequence[str], places: Places) -> str:
             "queue_full",
             "every replica is busy; try again",
             when=f"if {{ queue(replicas) ge {spec.queue.max_requests} }}",
+            early=True,
         ),
         *([f"http-request set-var(txn.detour) bool(1) if {short} {detour}"] if detour else []),
         forget_body(short),
