@@ -4,7 +4,7 @@ import json
 
 import msgspec
 
-from gptoss_runtime.activator.records.record import Line
+from gptoss_runtime.activator.records.line import Line
 from gptoss_runtime.gateway_contract import LogField
 
 

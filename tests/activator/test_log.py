@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptoss_runtime.activator.records.ledger import Ledger
+from gptoss_runtime.activator.records.line import Line
 from gptoss_runtime.activator.records.log import LogReader, reading_log
 from gptoss_runtime.activator.records.output import MOST_BYTES, Output
-from gptoss_runtime.activator.records.record import Line
+from gptoss_runtime.activator.records.record import Record, Usual, records_of
 from gptoss_runtime.activator.records.telemetry import Telemetry
-from gptoss_runtime.activator.records.usage import KEPT_SECONDS, MOST, WAIT_SECONDS, UsageJoin
+from gptoss_runtime.activator.records.usage import KEPT_SECONDS, MOST_RECORDS, MOST_REPORTS, WAIT_SECONDS, UsageJoin
 from gptoss_runtime.gateway_contract import Usage
 from tests.activator.lines import a_line, a_refusal, text
 from tests.runtime.harness import PATIENCE_SECONDS, scenario
@@ -30,8 +32,8 @@ class Heard:
     bad: int = 0
     flushed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def ended(self, line: Line) -> None:
-        self.lines.append(line.path)
+    def ended(self, lines: Sequence[Line]) -> None:
+        self.lines.extend(line.path for line in lines)
 
     def news(self, text: str) -> None:
         self.said.append(text)
@@ -136,6 +138,10 @@ class Written:
         return [(record["id"], record["tokens_out"]) for record in self.records]
 
 
+def a_record(name: str) -> Record:
+    return records_of([a_line(id=name)], Usual())[0]
+
+
 def usage(name: str, tenant: str = "team-a") -> Usage:
     return Usage(id=name, tenant=tenant, prompt_tokens=3, generation_tokens=4)
 
@@ -143,8 +149,8 @@ def usage(name: str, tenant: str = "team-a") -> Usage:
 def test_tokens_before_or_after_the_line() -> None:
     written = Written()
     written.ledger.reported(usage("a"))
-    written.ledger.ended(a_line(id="a"))
-    written.ledger.ended(a_line(id="b"))
+    written.ledger.ended([a_line(id="a")])
+    written.ledger.ended([a_line(id="b")])
     assert written.out() == [("a", 4)]
     written.ledger.reported(usage("b"))
     assert written.out() == [("a", 4), ("b", 4)]
@@ -153,7 +159,7 @@ def test_tokens_before_or_after_the_line() -> None:
 
 def test_a_line_waits_one_second_for_its_tokens_and_no_longer() -> None:
     written = Written()
-    written.ledger.ended(a_line(id="a"))
+    written.ledger.ended([a_line(id="a")])
     written.clock = WAIT_SECONDS - 0.01
     assert written.out() == []
     written.clock = WAIT_SECONDS
@@ -165,8 +171,8 @@ def test_a_line_waits_one_second_for_its_tokens_and_no_longer() -> None:
 
 def test_a_refusal_does_not_wait_and_the_end_waits_for_nobody() -> None:
     written = Written()
-    written.ledger.ended(a_refusal(id="a"))
-    written.ledger.ended(a_line(id="b"))
+    written.ledger.ended([a_refusal(id="a")])
+    written.ledger.ended([a_line(id="b")])
     assert written.out() == [("a", None)]
     written.ledger.finish()
     assert written.out() == [("a", None), ("b", None)]
@@ -175,7 +181,7 @@ def test_a_refusal_does_not_wait_and_the_end_waits_for_nobody() -> None:
 def test_tokens_of_another_tenant_are_not_believed() -> None:
     written = Written()
     written.ledger.reported(usage("a", tenant="team-b"))
-    written.ledger.ended(a_line(id="a"))
+    written.ledger.ended([a_line(id="a")])
     written.ledger.reported(usage("a", tenant="team-b"))
     written.clock = WAIT_SECONDS
     assert written.out() == [("a", None)]
@@ -184,14 +190,14 @@ def test_tokens_of_another_tenant_are_not_believed() -> None:
 
 def test_what_waits_is_bounded() -> None:
     join = UsageJoin()
-    for number in range(MOST + 10):
+    for number in range(MOST_REPORTS + 10):
         join.report(usage(f"r{number}"), 0.0)
-    displaced = [join.wait(a_line(id=f"l{number}"), 0.0) for number in range(MOST + 10)]
-    assert [line.id for line in displaced if line] == [f"l{number}" for number in range(10)]
-    assert join.take(a_line(id="r9")) is None
-    assert join.take(a_line(id="r10")) == usage("r10")
-    assert len(list(join.due(KEPT_SECONDS))) == MOST
-    assert join.take(a_line(id="r11")) is None
+    displaced = [join.wait(a_record(f"l{number}"), 0.0) for number in range(MOST_RECORDS + 10)]
+    assert [record.id for record in displaced if record] == [f"l{number}" for number in range(10)]
+    assert join.take(a_record("r9")) is None
+    assert join.take(a_record("r10")) == usage("r10")
+    assert len(list(join.due(KEPT_SECONDS))) == MOST_RECORDS
+    assert join.take(a_record("r11")) is None
 
 
 def test_news_are_written_and_wake_the_hold() -> None:

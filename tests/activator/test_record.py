@@ -6,18 +6,26 @@ import msgspec
 import pytest
 
 from gptoss_runtime.activator.haproxy.servers import BackendStat, Replicas
-from gptoss_runtime.activator.records.record import Ended, Line, ended_of, expects_usage, record_of, token_ms, trace_id
+from gptoss_runtime.activator.records.line import Ended, Line, ended_of, expects_usage
+from gptoss_runtime.activator.records.record import Record, Usual, records_of, token_ms, trace_id, usual_of
 from gptoss_runtime.activator.records.state import StateWriter, Totals
 from gptoss_runtime.activator.records.telemetry import Held
-from gptoss_runtime.gateway_contract import GatewayState, LogField, Usage
+from gptoss_runtime.gateway_contract import ANONYMOUS, GatewayOrders, GatewayState, LogField, Usage
 from tests.activator.lines import a_line, a_refusal
 
 
 USAGE = Usage(id="39388ef6", tenant="team-a", prompt_tokens=12, generation_tokens=101)
 
 
-def written(line: Line, usage: Usage | None = None) -> dict[str, object]:
-    found: dict[str, object] = json.loads(msgspec.json.encode(record_of(line, ended_of(line), usage)))
+def a_record(line: Line, usage: Usage | None = None, usual: Usual | None = None) -> Record:
+    (record,) = records_of([line], usual or Usual())
+    if usage:
+        record.tokens_in, record.tokens_out = usage.prompt_tokens, usage.generation_tokens
+    return record
+
+
+def written(line: Line, usage: Usage | None = None, usual: Usual | None = None) -> dict[str, object]:
+    found: dict[str, object] = json.loads(msgspec.json.encode(a_record(line, usage, usual)))
     return found
 
 
@@ -50,7 +58,7 @@ def test_a_stream_with_its_tokens() -> None:
         "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
         "ended": "completed",
     }
-    assert token_ms(record_of(a_line(), Ended.COMPLETED, USAGE)) == 10.0
+    assert token_ms(a_record(a_line(), USAGE)) == 10.0
 
 
 def test_a_refused_request_has_no_times_and_no_replica() -> None:
@@ -67,6 +75,34 @@ def test_a_request_that_came_back_has_the_inner_queue_and_replica() -> None:
     found = written(line)
     assert (found["replica"], found["queue_ms"], found["ended"]) == ("10.0.0.9", 350, "completed")
     assert expects_usage(line)
+
+
+SILENT = {"model": "-", "tenant": "-"}
+"""What HAProxy says of the usual model and of anonymous clients."""
+
+
+@pytest.mark.parametrize("backend", ["replicas", "long_prompts", "detour"])
+def test_the_usual_model_and_anonymous_clients_are_named_though_haproxy_does_not(backend: str) -> None:
+    orders = GatewayOrders(deployment="chat", namespace="default", model_names=("gpt-oss", "alias"))
+    found = written(a_line(backend=backend, **SILENT), usual=usual_of(orders))
+    assert (found["model"], found["tenant"]) == ("gpt-oss", ANONYMOUS)
+    assert written(a_line(backend=backend, model="alias"), usual=usual_of(orders))["model"] == "alias"
+
+
+@pytest.mark.parametrize(
+    "line", [a_line(method="GET", **SILENT), a_refusal(**SILENT), a_line(ended="cR", backend="openai", **SILENT)]
+)
+def test_nobody_asked_for_a_model_who_did_not_pass_the_door_with_a_body(line: Line) -> None:
+    orders = GatewayOrders(deployment="chat", namespace="default", model_names=("gpt-oss",), has_keys=True)
+    found = written(line, usual=usual_of(orders))
+    # Where there are keys, who is not named is nobody.
+    assert (found["model"], found["tenant"]) == (None, None)
+
+
+def test_fields_may_be_left_out() -> None:
+    few = {"time": "1795402283.007", "id": "a", "status": 400, "backend": "openai", "total_ms": 1, "ended": "PR"}
+    found = written(msgspec.convert(few, Line))
+    assert (found["model"], found["tenant"], found["ended"]) == (None, None, "refused")
 
 
 def test_what_the_activator_answered_waits_for_no_tokens() -> None:
@@ -125,8 +161,8 @@ def test_a_broken_traceparent_is_none(header: str) -> None:
 
 def test_the_state_counts_requests_that_still_run_and_never_goes_back() -> None:
     totals = Totals()
-    for line in (a_line(), a_line(status=502, ended="SH"), a_refusal(), a_line(backend="detour", cache="hit")):
-        totals.count(line, ended_of(line))
+    lines = [a_line(), a_line(status=502, ended="SH"), a_refusal(), a_line(backend="detour", cache="hit")]
+    totals.count(lines, records_of(lines, Usual()))
     totals.count_tokens(USAGE)
     writer = StateWriter(start_id="me", started=100.0)
     busy = Replicas(backend=BackendStat(running=3, queued=2), servers=())

@@ -1,12 +1,14 @@
 """What Prometheus reads."""
 
 import json
+from collections.abc import Iterable
 
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gptoss_runtime.activator.haproxy.servers import BackendStat, Replicas, ServerStat, ServerStatus
-from gptoss_runtime.activator.records.record import Line, Record, ended_of, record_of
+from gptoss_runtime.activator.records.line import Line
+from gptoss_runtime.activator.records.record import Usual, records_of
 from gptoss_runtime.activator.records.telemetry import MOST_TENANTS, NOTHING_HELD, OTHER, Held, Telemetry
 from gptoss_runtime.gateway_contract import Usage
 from tests.activator.lines import a_line, a_refusal
@@ -15,8 +17,14 @@ from tests.activator.lines import a_line, a_refusal
 USAGE = Usage(id="39388ef6", tenant="team-a", prompt_tokens=12, generation_tokens=101)
 
 
-def a_record(line: Line, usage: Usage | None = None) -> Record:
-    return record_of(line, ended_of(line), usage)
+def observe(telemetry: Telemetry, lines: Iterable[Line], usage: Usage | None = None) -> None:
+    """Count some requests, with the same tokens for each."""
+    records = records_of(lines, Usual())
+    telemetry.observe(records)
+    for record in records if usage else ():
+        assert usage
+        record.tokens_in, record.tokens_out = usage.prompt_tokens, usage.generation_tokens
+        telemetry.observe_tokens(record)
 
 
 def samples(telemetry: Telemetry) -> dict[str, float]:
@@ -31,7 +39,8 @@ def samples(telemetry: Telemetry) -> dict[str, float]:
 
 def test_requests_are_counted_by_tenant_and_code() -> None:
     telemetry = Telemetry()
-    telemetry.observe([a_record(a_line(), USAGE), a_record(a_line(total_ms=99), None), a_record(a_refusal())])
+    observe(telemetry, [a_line()], USAGE)
+    observe(telemetry, [a_line(total_ms=99), a_refusal()])
     found = samples(telemetry)
     of_team = '{code="200",tenant="team-a"}'
     assert found[f"queue_seconds_count{of_team}"] == 2
@@ -52,14 +61,14 @@ def test_requests_are_counted_by_tenant_and_code() -> None:
 
 def test_bounds_are_plain_numbers() -> None:
     telemetry = Telemetry()
-    telemetry.observe([a_record(a_line(), USAGE)])
+    observe(telemetry, [a_line()], USAGE)
     bounds = {name.split('le="')[1].split('"')[0] for name in samples(telemetry) if "_bucket" in name}
     assert all(len(bound) <= 6 for bound in bounds), bounds
 
 
 def test_tenants_beyond_the_first_thousand_are_one() -> None:
     telemetry = Telemetry()
-    telemetry.observe(a_record(a_line(tenant=f"t{number}"), USAGE) for number in range(MOST_TENANTS + 5))
+    observe(telemetry, (a_line(tenant=f"t{number}") for number in range(MOST_TENANTS + 5)), USAGE)
     found = samples(telemetry)
     assert found[f'requests_total{{code="200",ended="completed",tenant="{OTHER}"}}'] == 5
     assert found[f'tokens_total{{direction="generation",tenant="{OTHER}"}}'] == 505

@@ -20,6 +20,7 @@ from gptoss_runtime.activator.hold.hold import Hold
 from gptoss_runtime.activator.records.ledger import Ledger
 from gptoss_runtime.activator.records.log import reading_log
 from gptoss_runtime.activator.records.output import Output
+from gptoss_runtime.activator.records.record import usual_of
 from gptoss_runtime.activator.records.state import StateWriter
 from gptoss_runtime.activator.records.telemetry import Held, Telemetry
 from gptoss_runtime.activator.settings import Settings
@@ -70,6 +71,7 @@ async def keeping_books(
         write=output.write,
         replica_came_up=hold.replica_came_up,
         count_tokens=quotas.count_tokens,
+        usual=usual_of(orders),
     )
     try:
         async with (
@@ -81,7 +83,7 @@ async def keeping_books(
                 on_bad=telemetry.count_bad_datagram,
                 on_read=ledger.flush,
             ) as port,
-            reading_log(settings.run_directory / Socket.LOG, ledger),
+            reading_log(settings.run_directory / Socket.LOG, ledger, lambda: hold.count > 0),
             background(*loops, *_sharing(orders, quotas, peers, port), _settling(ledger)),
         ):
             yield Books(telemetry=telemetry, routes=_routes(ledger, telemetry, runtime, hold))

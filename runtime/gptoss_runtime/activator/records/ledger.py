@@ -1,21 +1,19 @@
-"""What happens with each request that has ended: its line is joined with its tokens, counted and written."""
+"""What happens with each request that has ended: its line is counted, joined with its tokens, and written."""
 
-import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import msgspec
 
-from gptoss_runtime.activator.records.record import Ended, Line, Record, ended_of, expects_usage, record_of
+from gptoss_runtime.activator.records.line import Line, expects_usage
+from gptoss_runtime.activator.records.record import Record, Usual, records_of
 from gptoss_runtime.activator.records.state import Totals
 from gptoss_runtime.activator.records.telemetry import Telemetry
 from gptoss_runtime.activator.records.usage import UsageJoin
 from gptoss_runtime.gateway_contract import Usage
 
-
-log = logging.getLogger("gptoss_runtime.activator")
 
 _encode_lines = msgspec.json.Encoder().encode_lines
 _UP = " is UP"
@@ -40,29 +38,35 @@ class Ledger:
     """Is called when HAProxy says that a replica is ready."""
     count_tokens: Callable[[str, int], None]
     """Is called with a tenant and the tokens of one of his requests."""
+    usual: Usual = field(default_factory=Usual)
     now: Callable[[], float] = time.monotonic
     totals: Totals = field(default_factory=Totals)
     _join: UsageJoin = field(default_factory=UsageJoin)
-    _records: list[Record] = field(default_factory=list)
+    _finished: list[Record] = field(default_factory=list)
     _news: list[News] = field(default_factory=list)
 
-    def ended(self, line: Line) -> None:
-        """Take the line of a request that has ended."""
-        ended = ended_of(line)
-        self.totals.count(line, ended)
-        usage = self._join.take(line)
-        if usage is None and expects_usage(line):
-            displaced = self._join.wait(line, self.now())
-            if displaced is not None:
-                self._finish(displaced, ended_of(displaced), None)
-            return
-        self._finish(line, ended, usage)
+    def ended(self, lines: Sequence[Line]) -> None:
+        """Take the lines of requests that have ended."""
+        records = records_of(lines, self.usual)
+        self.totals.count(lines, records)
+        self.telemetry.observe(records)
+        now = self.now()
+        for line, record in zip(lines, records, strict=True):
+            usage = self._join.take(record)
+            if usage is not None:
+                self._finish(record, usage)
+            elif expects_usage(line):
+                displaced = self._join.wait(record, now)
+                if displaced is not None:
+                    self._finished.append(displaced)
+            else:
+                self._finished.append(record)
 
     def reported(self, usage: Usage) -> None:
         """Take what a replica reports of a request."""
-        line = self._join.report(usage, self.now())
-        if line is not None:
-            self._finish(line, ended_of(line), usage)
+        record = self._join.report(usage, self.now())
+        if record is not None:
+            self._finish(record, usage)
 
     def news(self, text: str) -> None:
         """Take what HAProxy says about itself and its servers."""
@@ -77,27 +81,27 @@ class Ledger:
 
     def settle(self) -> None:
         """Finish the requests whose report did not come in time."""
-        for line in self._join.due(self.now()):
-            self._finish(line, ended_of(line), None)
+        self._finished.extend(self._join.due(self.now()))
         self.flush()
 
     def finish(self) -> None:
         """Finish all requests, for good."""
-        for line in self._join.rest():
-            self._finish(line, ended_of(line), None)
+        self._finished.extend(self._join.rest())
         self.flush()
 
     def flush(self) -> None:
-        """Write and count what has been collected."""
-        for lines in (self._news, self._records):
+        """Write what has been collected."""
+        for lines in (self._news, self._finished):
             if lines and not self.write(_encode_lines(lines)):
                 self.telemetry.counts.dropped_log_lines += len(lines)
-        self.telemetry.observe(self._records)
-        self._records.clear()
+        self._finished.clear()
         self._news.clear()
 
-    def _finish(self, line: Line, ended: Ended, usage: Usage | None) -> None:
-        self._records.append(record_of(line, ended, usage))
-        if usage is not None:
-            self.totals.count_tokens(usage)
-            self.count_tokens(usage.tenant, usage.prompt_tokens + usage.generation_tokens)
+    def _finish(self, record: Record, usage: Usage) -> None:
+        """Finish a request whose tokens are known."""
+        record.tokens_in = usage.prompt_tokens
+        record.tokens_out = usage.generation_tokens
+        self._finished.append(record)
+        self.telemetry.observe_tokens(record)
+        self.totals.count_tokens(usage)
+        self.count_tokens(usage.tenant, usage.prompt_tokens + usage.generation_tokens)

@@ -5,30 +5,38 @@ Not datagrams: a Unix socket in a pod takes ten of them at a time, and HAProxy d
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from gptoss_runtime.activator.records.line import Line
 from gptoss_runtime.activator.records.paced import PacedReader
-from gptoss_runtime.activator.records.record import Line
 
 
 READ_BYTES = 65536
 READS = 4
 """Reads before others have their turn: about 600 lines."""
+BUSY_BYTES = 150_000
+"""Where more was there at once, there will soon be more than HAProxy may leave in the kernel."""
+PAUSE_SECONDS = 0.02
+"""How long lines are collected before they are read, as it is cheaper to read many."""
+SHORT_PAUSE_SECONDS = 0.002
+"""The same while somebody waits for news."""
 LONGEST_LINE_BYTES = 65536
 """More without a newline is no log."""
-_decode = msgspec.json.Decoder(Line).decode
+_decoder = msgspec.json.Decoder(Line)
+_decode = _decoder.decode
+_decode_lines = _decoder.decode_lines
 
 
 class Listener(Protocol):
     """Who is told what the log says."""
 
-    def ended(self, line: Line) -> None:
-        """Take the line of a request that has ended."""
+    def ended(self, lines: Sequence[Line]) -> None:
+        """Take the lines of requests that have ended."""
 
     def news(self, text: str) -> None:
         """Take what HAProxy says about itself and its servers."""
@@ -49,26 +57,40 @@ class LogReader:
 
     def feed(self, data: bytes) -> None:
         """Take some bytes of the log; they may end anywhere."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        data = self._rest + data
+        end = data.rfind(b"\n") + 1
+        whole, self._rest = data[:end], data[end:]
         if len(self._rest) > LONGEST_LINE_BYTES:
             self._rest = b""
             self._listener.unreadable()
-        for raw in lines:
+        if not whole:
+            return
+        try:
+            lines = _decode_lines(whole)
+        except (UnicodeDecodeError, msgspec.DecodeError):
+            lines = list(self._one_by_one(whole))
+        if lines:
+            self._listener.ended(lines)
+
+    def _one_by_one(self, whole: bytes) -> Iterator[Line]:
+        """Yield the lines of requests among news and what is no line."""
+        for raw in whole.split(b"\n"):
             if raw[:1] == b"{":
-                self._request(raw)
+                line = _line(raw)
+                if line is None:
+                    self._listener.unreadable()
+                else:
+                    yield line
             elif text := raw.decode(errors="replace").strip():
                 self._listener.news(text)
 
-    def _request(self, raw: bytes) -> None:
-        line: Line | None
-        try:
-            line = _decode(raw)
-        except (UnicodeDecodeError, msgspec.DecodeError):
-            line = _mended(raw)
-        if line is None:
-            self._listener.unreadable()
-        else:
-            self._listener.ended(line)
+
+def _line(raw: bytes) -> Line | None:
+    """Return the line in `raw`; None if it is none."""
+    try:
+        return _decode(raw)
+    except (UnicodeDecodeError, msgspec.DecodeError):
+        return _mended(raw)
 
 
 def _mended(raw: bytes) -> Line | None:
@@ -78,23 +100,82 @@ def _mended(raw: bytes) -> Line | None:
     return None
 
 
+class _Connection:
+    """HAProxy, as long as it stays."""
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        listener: Listener,
+        is_urgent: Callable[[], bool],
+        on_end: Callable[["_Connection"], None],
+    ) -> None:
+        self._connection = connection
+        self._on_end = on_end
+        self._listener = listener
+        self._is_urgent = is_urgent
+        self._lines = LogReader(listener)
+        self._last_bytes = 0
+        self.reader = PacedReader(connection, self._read, self._pause_seconds)
+
+    def _read(self) -> None:
+        is_open, data = _drain(self._connection)
+        self._last_bytes = len(data)
+        self._lines.feed(data)
+        self._listener.flush()
+        if not is_open:
+            self.reader.close()
+            self._on_end(self)
+
+    def _pause_seconds(self) -> float:
+        return SHORT_PAUSE_SECONDS if self._last_bytes > BUSY_BYTES or self._is_urgent() else PAUSE_SECONDS
+
+
+def _drain(connection: socket.socket) -> tuple[bool, bytes]:
+    """Return whether HAProxy is still there, and what it wrote."""
+    parts: list[bytes] = []
+    try:
+        for _ in range(READS):
+            data = connection.recv(READ_BYTES)
+            if not data:
+                return False, b"".join(parts)
+            parts.append(data)
+            if len(data) < READ_BYTES:
+                break
+    except BlockingIOError:
+        pass
+    except OSError:
+        return False, b"".join(parts)
+    return True, b"".join(parts)
+
+
 @asynccontextmanager
-async def reading_log(path: Path, listener: Listener) -> AsyncIterator[None]:
+async def reading_log(
+    path: Path, listener: Listener, is_urgent: Callable[[], bool] = lambda: False
+) -> AsyncIterator[None]:
     """Listen for HAProxy's log on the Unix socket `path` while the block runs. Raises OSError.
 
     HAProxy connects by itself, keeps what it has to say while nobody listens, and connects again after one second.
+    `is_urgent` says whether somebody waits for news.
     """
-    readers: set[PacedReader] = set()
+    connections: set[_Connection] = set()
     with _listening(path) as server:
         loop = asyncio.get_running_loop()
-        loop.add_reader(server, _accept, server, listener, readers)
+
+        def accept() -> None:
+            with suppress(OSError):  # Gone again, or no descriptor is free: HAProxy comes again.
+                connection = server.accept()[0]
+                connection.settimeout(0)
+                connections.add(_Connection(connection, listener, is_urgent, connections.discard))
+
+        loop.add_reader(server, accept)
         try:
             yield
         finally:
             loop.remove_reader(server)
             # The last lines of a gateway that ends are as good as any.
-            for reader in tuple(readers):
-                reader.finish()
+            for connection in tuple(connections):
+                connection.reader.finish()
 
 
 def _listening(path: Path) -> socket.socket:
@@ -108,36 +189,3 @@ def _listening(path: Path) -> socket.socket:
         server.close()
         raise
     return server
-
-
-def _accept(server: socket.socket, listener: Listener, readers: set[PacedReader]) -> None:
-    with suppress(OSError):  # Gone again, or no descriptor is free: HAProxy comes again.
-        connection = server.accept()[0]
-        connection.settimeout(0)
-        log = LogReader(listener)
-
-        def read() -> None:
-            if not _drain(connection, log):
-                readers.discard(reader)
-                reader.close()
-            listener.flush()
-
-        reader = PacedReader(connection, read)
-        readers.add(reader)
-
-
-def _drain(connection: socket.socket, log: LogReader) -> bool:
-    """Read what is there. Returns False when HAProxy has closed."""
-    try:
-        for _ in range(READS):
-            data = connection.recv(READ_BYTES)
-            if not data:
-                return False
-            log.feed(data)
-            if len(data) < READ_BYTES:
-                break
-    except BlockingIOError:
-        pass
-    except OSError:
-        return False
-    return True

@@ -1,15 +1,15 @@
 """What the operator hears of this gateway: totals since the start, and how many requests there are now."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gptoss_runtime.activator.haproxy.servers import Replicas
-from gptoss_runtime.activator.records.record import Ended, Line, retries_of, was_for_replicas
+from gptoss_runtime.activator.records.line import CLIENT_ERROR, SERVER_ERROR, Ended, Line, was_for_replicas
+from gptoss_runtime.activator.records.record import Record
 from gptoss_runtime.activator.records.telemetry import Held
 from gptoss_runtime.gateway_contract import GatewayCounter, GatewayGauge, GatewayState, Usage
 
 
-SERVER_ERROR = 500
-CLIENT_ERROR = 400
 _BROKE_OFF = frozenset({Ended.REPLICA_LOST, Ended.GATEWAY_ERROR, Ended.TIMEOUT})
 
 
@@ -25,16 +25,16 @@ class Totals:
     generation_tokens: int = 0
     _arrivals: int = 0
 
-    def count(self, line: Line, ended: Ended) -> None:
-        """Count a request that has ended."""
-        if was_for_replicas(line, ended):
-            self.finished += 1
-            if line.retries != "0":
-                self.retries += retries_of(line)
-            if line.status >= SERVER_ERROR or (ended in _BROKE_OFF and line.ended != "--"):
-                self.failed += 1
-        elif CLIENT_ERROR <= line.status < SERVER_ERROR:
-            self.refused += 1
+    def count(self, lines: Iterable[Line], records: Iterable[Record]) -> None:
+        """Count requests that have ended."""
+        for line, record in zip(lines, records, strict=True):
+            if was_for_replicas(line, record.ended):
+                self.finished += 1
+                self.retries += record.retries
+                if record.status >= SERVER_ERROR or (line.ended != "--" and record.ended in _BROKE_OFF):
+                    self.failed += 1
+            elif CLIENT_ERROR <= record.status < SERVER_ERROR:
+                self.refused += 1
 
     def count_tokens(self, usage: Usage) -> None:
         """Count the tokens of a request."""

@@ -91,10 +91,11 @@ class Telemetry:
         self.registry.register(_Exposition(self))
 
     def observe(self, records: Iterable[Record]) -> None:
-        """Count requests that have ended."""
-        # One loop without calls: this is done for every request.
+        """Count requests that have ended, but for their tokens."""
+        found = self.series
+        # One loop without calls of our own: this is done for every request.
         for record in records:
-            series = self.series.get((record.tenant, record.status))
+            series = found.get((record.tenant, record.status))
             if series is None:
                 series = self._series(record.tenant, record.status)
             ended = record.ended
@@ -102,22 +103,29 @@ class Telemetry:
             self.retries += record.retries
             value = record.queue_ms
             if value is not None:
-                series.queue.counts[bisect_left(WAIT_BOUNDS_MS, value)] += 1
-                series.queue.sum_ms += value
+                histogram = series.queue
+                histogram.counts[bisect_left(WAIT_BOUNDS_MS, value)] += 1
+                histogram.sum_ms += value
             value = record.ttft_ms
             if value is not None:
-                series.ttft.counts[bisect_left(WAIT_BOUNDS_MS, value)] += 1
-                series.ttft.sum_ms += value
+                histogram = series.ttft
+                histogram.counts[bisect_left(WAIT_BOUNDS_MS, value)] += 1
+                histogram.sum_ms += value
             value = record.total_ms
             if value is not None:
-                series.request.counts[bisect_left(WAIT_BOUNDS_MS, value)] += 1
-                series.request.sum_ms += value
-            if record.tokens_out is not None:
-                series.prompt_tokens += record.tokens_in or 0
-                series.generation_tokens += record.tokens_out
-                if record.stream and (per_token := token_ms(record)) is not None:
-                    series.token.counts[bisect_left(TOKEN_BOUNDS_MS, per_token)] += 1
-                    series.token.sum_ms += per_token
+                histogram = series.request
+                histogram.counts[bisect_left(WAIT_BOUNDS_MS, value)] += 1
+                histogram.sum_ms += value
+
+    def observe_tokens(self, record: Record) -> None:
+        """Count the tokens of a request that has ended; it has them."""
+        series = self.series.get((record.tenant, record.status)) or self._series(record.tenant, record.status)
+        series.prompt_tokens += record.tokens_in or 0
+        series.generation_tokens += record.tokens_out or 0
+        per_token = token_ms(record)
+        if per_token is not None:
+            series.token.counts[bisect_left(TOKEN_BOUNDS_MS, per_token)] += 1
+            series.token.sum_ms += per_token
 
     def _series(self, tenant: str | None, status: int) -> Series:
         """Return the series of a tenant, or of all those beyond the first thousand."""
