@@ -1,16 +1,24 @@
+import json
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
-from e2e.gateway.local import LocalGateway, local_gateway
+from e2e.gateway.local import LocalGateway, end, local_gateway
 from e2e.gateway.replicas import SimulatedReplica, simulated_replicas
+from gptoss_operator.core.render.haproxy.files import ORDERS_FILE
+from gptoss_runtime.activator.haproxy.servers import UnreadableStat
+from gptoss_runtime.activator.leave import has_requests
+from gptoss_runtime.gateway_contract import GatewayGauge, GatewayState
 from tests.gateway.asking import PATIENCE_SECONDS, ask, ask_on, chat, connection, log_lines, page, stream, until
 from tests.gateway.raw import connect
 
 
 ADDRESS = "127.0.1.81"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+SOON_SECONDS = 5.0
 Served = tuple[LocalGateway, SimulatedReplica]
 
 
@@ -23,12 +31,44 @@ def served() -> Iterator[Served]:
         yield gateway, replica
 
 
+@pytest.fixture
+def leaving_fast() -> Iterator[Served]:
+    with (
+        simulated_replicas([ADDRESS]) as (replica,),
+        local_gateway([ADDRESS], address="127.0.1.8", replaced={'"leave_seconds":5': '"leave_seconds":0.1'}) as gateway,
+    ):
+        assert json.loads((gateway.directory / ORDERS_FILE).read_text())["leave_seconds"] == 0.1
+        yield gateway, replica
+
+
+def leave(gateway: LocalGateway) -> str:
+    return page(f"http://{gateway.address}:{gateway.activator_port}/leave")
+
+
 def refuses(gateway: LocalGateway) -> bool:
     try:
         connect(gateway).close()
     except ConnectionError:
         return True
     return False
+
+
+def answered(gateway: LocalGateway) -> list[dict[str, Any]]:
+    """Return the lines of requests with an answer of 200; a look whether connections are refused has a line too."""
+    return [line for line in log_lines(gateway) if line.get("status") == 200]
+
+
+def gauge(gateway: LocalGateway, name: GatewayGauge) -> float | None:
+    text = page(f"http://{gateway.address}:{gateway.activator_port}/state")
+    return GatewayState.decode(text).gauges.get(name)
+
+
+def replicas_up(gateway: LocalGateway) -> float | None:
+    return gauge(gateway, GatewayGauge.REPLICAS_UP)
+
+
+def held_requests(gateway: LocalGateway) -> float | None:
+    return gauge(gateway, GatewayGauge.HELD)
 
 
 def test_a_soft_stop_ends_streams_whole_and_takes_nothing_new(served: Served) -> None:
@@ -45,12 +85,61 @@ def test_a_soft_stop_ends_streams_whole_and_takes_nothing_new(served: Served) ->
     assert haproxy.wait(2 * PATIENCE_SECONDS) == 0
 
 
-def test_a_leaving_gateway_closes_connections_after_their_answers(served: Served) -> None:
-    gateway, _ = served
+def test_a_gateway_that_leaves_writes_the_lines_of_its_last_streams_and_is_gone_soon(leaving_fast: Served) -> None:
+    gateway, replica = leaving_fast
+    replica.set(chunks=30, gap_seconds=0.1)
+    haproxy = gateway.parts["haproxy"].process
+
+    with ThreadPoolExecutor(1) as hook, stream(gateway) as short, stream(gateway, "x" * 30_000) as long:
+        left = hook.submit(leave, gateway)
+        until(lambda: refuses(gateway), "new connections are refused")
+        assert not left.done()
+        ends = [response.read() for response in (short, long)]
+        assert left.result(SOON_SECONDS) == "left\n"
+    haproxy.send_signal(signal.SIGUSR1)
+
+    assert haproxy.wait(SOON_SECONDS) == 0
+    assert all(end.endswith(b"data: [DONE]\n\n") for end in ends)
+    until(lambda: len(answered(gateway)) == 2, "two lines")
+    assert [line["ended"] for line in answered(gateway)] == ["completed", "completed"]
+
+
+def test_a_gateway_that_leaves_keeps_what_it_holds_until_a_replica_is_ready(leaving_fast: Served) -> None:
+    gateway, replica = leaving_fast
+    replica.set(ready=False)
+    until(lambda: replicas_up(gateway) == 0, "the replica is down")
+
+    with ThreadPoolExecutor(2) as threads:
+        held = threads.submit(ask, gateway, chat())
+        until(lambda: held_requests(gateway) == 1, "the request is held")
+        left = threads.submit(leave, gateway)
+        until(lambda: refuses(gateway), "new connections are refused")
+        replica.set(ready=True)
+
+        assert held.result().status == 200
+        assert left.result(SOON_SECONDS) == "left\n"
+
+
+def test_a_gateway_without_haproxy_leaves_at_once(leaving_fast: Served) -> None:
+    gateway, _ = leaving_fast
+    end(gateway.parts["haproxy"].process)
+
+    assert leave(gateway) == "left\n"
+    assert "whether requests are left is not known" in gateway.said("activator")
+
+
+@pytest.mark.parametrize("text", ["", "Unknown command", "# pxname,svname,scur,\nreplicas,BACKEND,,\n"])
+def test_statistics_that_cannot_be_read_are_not_taken_for_none_left(text: str) -> None:
+    with pytest.raises(UnreadableStat, match="HAProxy's statistics"):
+        has_requests(text)
+
+
+def test_a_leaving_gateway_closes_connections_after_their_answers(leaving_fast: Served) -> None:
+    gateway, _ = leaving_fast
 
     with connection(gateway) as client:
         assert "connection" not in ask_on(client, chat()).headers
-        page(f"http://{gateway.address}:{gateway.activator_port}/leave")
+        leave(gateway)
         answer = ask_on(client, chat())
 
     assert answer.status == 200

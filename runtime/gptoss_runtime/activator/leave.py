@@ -1,30 +1,83 @@
-"""The preStop hook of the HAProxy container."""
+"""The preStop hook of the HAProxy container: it lasts until the last request has ended.
+
+HAProxy is to be stopped only then. Its soft stop lets requests end too, but from that moment on it neither sends its
+log, nor checks the replicas, nor answers its runtime API: what is held or queued would never learn that a replica is
+ready, and no request that ends would be in the log or in the metrics.
+"""
 
 import asyncio
+import csv
 import logging
 
 from aiohttp import web
 
 from gptoss_runtime.activator.haproxy.runtime_api import RuntimeApi, RuntimeApiError
+from gptoss_runtime.activator.haproxy.servers import UnreadableStat
 
 
+FRONTEND = "openai"
+"""HAProxy's frontend that faces clients."""
+CLOSE_CONNECTIONS = "experimental-mode on; set var proc.leaving bool(true)"
+REFUSE_CONNECTIONS = f"disable frontend {FRONTEND}"
+SHOW_BACKENDS = "show stat -1 2 -1"
+LOOK_SECONDS = 0.25
+"""How often it is looked whether requests are left. The last line of the log has as long to arrive."""
+LONGEST_SECONDS = 86400.0
+"""The largest `drainSeconds`. The kubelet waits for the pod's own, and stops HAProxy then in any case."""
 log = logging.getLogger("gptoss_runtime.activator")
 
 
 def leave_route(runtime: RuntimeApi, leave_seconds: float) -> web.RouteDef:
-    """Return `/leave`, the preStop hook of the HAProxy container.
+    """Return `/leave`, the preStop hook.
 
-    From then on HAProxy closes each connection after its answer, so that clients come back to another gateway. It
-    answers when new connections have stopped coming: after `leave_seconds`, whether or not HAProxy could be told.
+    From then on HAProxy closes each connection after its answer, so that clients come back to another gateway. After
+    `leave_seconds`, when no node sends anything new here, it refuses connections. The answer comes when no request is
+    left, or when HAProxy cannot be asked.
     """
 
     async def leave(_: web.Request) -> web.Response:
-        log.info("Leaving: HAProxy closes connections after their answers, and ends in %g s", leave_seconds)
-        try:
-            await runtime.order("experimental-mode on; set var proc.leaving bool(true)")
-        except RuntimeApiError as error:
-            log.warning("HAProxy cannot be told to close connections: %s", error)
+        log.info("Leaving: HAProxy closes connections after their answers, and takes none after %g s", leave_seconds)
+        await _tell(runtime, CLOSE_CONNECTIONS)
         await asyncio.sleep(leave_seconds)
+        await _tell(runtime, REFUSE_CONNECTIONS)
+        log.info("Left: %s", await _wait_for_the_last(runtime))
         return web.Response(text="left\n")
 
     return web.get("/leave", leave)
+
+
+def has_requests(text: str) -> bool:
+    """Return whether any backend has a request, running, queued or held, by the answer to `SHOW_BACKENDS`.
+
+    Raises UnreadableStat.
+    """
+    rows = csv.DictReader(text.removeprefix("# ").strip().splitlines())
+    try:
+        counts = [int(row["scur"]) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnreadableStat(f"HAProxy's statistics of its backends cannot be read: {error!r}") from error
+    if not counts:
+        raise UnreadableStat("HAProxy's statistics name no backend")
+    return any(counts)
+
+
+async def _tell(runtime: RuntimeApi, command: str) -> None:
+    try:
+        await runtime.order(command)
+    except RuntimeApiError as error:
+        log.warning("HAProxy cannot be told that the gateway leaves: %s", error)
+
+
+async def _wait_for_the_last(runtime: RuntimeApi) -> str:
+    """Wait until no request is left, and return why it waits no longer."""
+    try:
+        async with asyncio.timeout(LONGEST_SECONDS):
+            while True:
+                waiting = has_requests(await runtime.ask(SHOW_BACKENDS))
+                await asyncio.sleep(LOOK_SECONDS)
+                if not waiting:
+                    return "no request is left"
+    except TimeoutError:
+        return f"requests are left after {LONGEST_SECONDS:g} s"
+    except (RuntimeApiError, UnreadableStat) as error:
+        return f"whether requests are left is not known: {error}"
