@@ -2,7 +2,7 @@ import json
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -19,6 +19,12 @@ from tests.gateway.raw import connect
 ADDRESS = "127.0.1.81"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SOON_SECONDS = 5.0
+SETTINGS, HEADERS, GO_AWAY = 4, 1, 7
+"""Types of HTTP/2's frames."""
+END_OF_ALL = 5
+"""Flags of a frame with which headers and request end."""
+GET_MODELS = b"\x82\x86\x44\x0a/v1/models\x41\x04chat"
+"""Headers as HTTP/2 packs them: GET, http, the path, the host."""
 Served = tuple[LocalGateway, SimulatedReplica]
 
 
@@ -51,6 +57,15 @@ def refuses(gateway: LocalGateway) -> bool:
     except ConnectionError:
         return True
     return False
+
+
+def next_frame(frames: BinaryIO) -> int | None:
+    """Read one frame of HTTP/2, and return its type; None when the connection has ended."""
+    head = frames.read(9)
+    if not head:
+        return None
+    frames.read(int.from_bytes(head[:3]))
+    return head[3]
 
 
 def answered(gateway: LocalGateway) -> list[dict[str, Any]]:
@@ -120,6 +135,21 @@ def test_a_gateway_that_leaves_keeps_what_it_holds_until_a_replica_is_ready(leav
         assert left.result(SOON_SECONDS) == "left\n"
 
 
+def test_a_gateway_that_leaves_tells_clients_of_http_2_to_go(leaving_fast: Served) -> None:
+    gateway, _ = leaving_fast
+
+    with connect(gateway) as client, client.makefile("rb") as frames:
+        client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, SETTINGS, 0, 0, 0, 0, 0)))
+        assert next_frame(frames) == SETTINGS
+        assert leave(gateway) == "left\n"
+        client.sendall(bytes((0, 0, len(GET_MODELS), HEADERS, END_OF_ALL, 0, 0, 0, 1)) + GET_MODELS)
+        awaited = {HEADERS, GO_AWAY}
+        while awaited:
+            frame = next_frame(frames)
+            assert frame is not None, f"the connection ended before these frames: {awaited}"
+            awaited.discard(frame)
+
+
 def test_a_gateway_without_haproxy_leaves_at_once(leaving_fast: Served) -> None:
     gateway, _ = leaving_fast
     end(gateway.parts["haproxy"].process)
@@ -134,13 +164,16 @@ def test_statistics_that_cannot_be_read_are_not_taken_for_none_left(text: str) -
         has_requests(text)
 
 
-def test_a_leaving_gateway_closes_connections_after_their_answers(leaving_fast: Served) -> None:
-    gateway, _ = leaving_fast
+def test_a_leaving_gateway_still_takes_connections_and_closes_them_after_their_answers(served: Served) -> None:
+    gateway, _ = served
 
-    with connection(gateway) as client:
+    with ThreadPoolExecutor(1) as hook, connection(gateway) as client:
         assert "connection" not in ask_on(client, chat()).headers
-        leave(gateway)
+        left = hook.submit(leave, gateway)
+        until(lambda: "Leaving" in gateway.said("activator"), "the gateway leaves")
+        until(lambda: ask(gateway, chat()).headers.get("connection") == "close", "new connections are closed")
         answer = ask_on(client, chat())
+        assert not left.done()
 
     assert answer.status == 200
     assert answer.headers["connection"] == "close"

@@ -18,7 +18,8 @@ from gptoss_runtime.activator.haproxy.servers import UnreadableStat
 FRONTEND = "openai"
 """HAProxy's frontend that faces clients."""
 CLOSE_CONNECTIONS = "experimental-mode on; set var proc.leaving bool(true)"
-REFUSE_CONNECTIONS = f"disable frontend {FRONTEND}"
+REFUSE_CONNECTIONS = f"shutdown frontend {FRONTEND}"
+"""A soft stop of the door alone. It tells clients that speak HTTP/2 to go; `disable` tells them nothing."""
 SHOW_BACKENDS = "show stat -1 2 -1"
 LOOK_SECONDS = 0.25
 """How often it is looked whether requests are left. The last line of the log has as long to arrive."""
