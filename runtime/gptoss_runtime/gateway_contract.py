@@ -18,7 +18,7 @@ GATEWAY_PORT = 8080
 HAPROXY_HEALTH_PORT = 8404
 """HAProxy's `/healthz` and its own `/metrics`."""
 ACTIVATOR_PORT = 8405
-"""The activator's `/healthz`, `/state`, `/metrics` and, for the preStop hook, `/leave`."""
+"""The activator's `/healthz`, `/state`, `/metrics`, and the preStop hook."""
 USAGE_PORT = 8406
 """UDP: replicas report the tokens of a request to the gateway it came from (`Usage`), and gateways tell each other what
 their tenants use (`{"version": 1, "peer": ...}`)."""
@@ -202,6 +202,11 @@ class GatewayOrders:
     max_body_bytes: int = 4_000_000
     leave_seconds: float = 5.0
     """How long a leaving gateway still accepts requests, while the nodes take it out of the Service."""
+    drain_seconds: float = 120.0
+    """How long requests that run may go on after that."""
+    leave_path: str = "/leave"
+    """Path of the preStop hook on the activator's port. It has a part that other pods cannot know: who calls it shuts
+    the front door."""
     has_keys: bool = False
     """Whether clients must show a key from the keys directory."""
     tiers: tuple[Tier, ...] = ()

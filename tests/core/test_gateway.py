@@ -8,6 +8,7 @@ from gptoss_operator.api.spec import GptOssSpec
 from gptoss_operator.core.observation import Manifest
 from gptoss_operator.core.plan import make_plan
 from gptoss_operator.core.render.gateway_pod import GatewayImages, activator_memory_mib, gateway_pod
+from gptoss_operator.core.render.haproxy.files import leave_path
 from gptoss_operator.core.render.inference_pool import pool_of_replicas
 from tests.core.builders import NOW, OPTIONS, OWNER, a_body, seen
 
@@ -24,7 +25,7 @@ def a_spec(**fields: Any) -> GptOssSpec:  # noqa: ANN401 - a raw spec
 
 
 def a_pod(**routing: Any) -> Manifest:  # noqa: ANN401 - a raw spec
-    return gateway_pod("chat", a_spec(routing=routing), IMAGES, OPTIONS)
+    return gateway_pod(OWNER, a_spec(routing=routing), IMAGES, OPTIONS)
 
 
 def containers(pod: Manifest) -> dict[str, Manifest]:
@@ -63,8 +64,8 @@ def test_every_container_is_restricted_and_bounded() -> None:
 
 
 def test_a_leaving_pod_is_left_by_its_clients_before_haproxy_stops() -> None:
-    pod = gateway_pod("chat", a_spec(drainSeconds=7), IMAGES, OPTIONS)
-    assert pod["containers"][0]["lifecycle"]["preStop"] == {"httpGet": {"path": "/leave", "port": 8405}}
+    pod = gateway_pod(OWNER, a_spec(drainSeconds=7), IMAGES, OPTIONS)
+    assert pod["containers"][0]["lifecycle"]["preStop"] == {"httpGet": {"path": leave_path(OWNER), "port": 8405}}
     assert pod["terminationGracePeriodSeconds"] == 5 + 7 + 5
 
 

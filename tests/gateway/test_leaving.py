@@ -6,9 +6,9 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from e2e.gateway.local import LocalGateway, end, local_gateway
+from e2e.gateway.local import OWNER, LocalGateway, end, local_gateway
 from e2e.gateway.replicas import SimulatedReplica, simulated_replicas
-from gptoss_operator.core.render.haproxy.files import ORDERS_FILE
+from gptoss_operator.core.render.haproxy.files import ORDERS_FILE, leave_path
 from gptoss_runtime.activator.haproxy.servers import UnreadableStat
 from gptoss_runtime.activator.leave import has_requests
 from gptoss_runtime.gateway_contract import GatewayGauge, GatewayState
@@ -48,7 +48,7 @@ def leaving_fast() -> Iterator[Served]:
 
 
 def leave(gateway: LocalGateway) -> str:
-    return page(f"http://{gateway.address}:{gateway.activator_port}/leave")
+    return page(f"http://{gateway.address}:{gateway.activator_port}{leave_path(OWNER)}")
 
 
 def refuses(gateway: LocalGateway) -> bool:

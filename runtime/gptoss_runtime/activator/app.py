@@ -53,7 +53,7 @@ async def run(orders: GatewayOrders, settings: Settings) -> None:
         await parts.enter_async_context(detour)
 
         # Last: once it answers, all of the above is there.
-        routes = [leave_route(runtime, orders.leave_seconds), *books.routes]
+        routes = [leave_route(runtime, orders), *books.routes]
         await parts.enter_async_context(serve_status(routes, address=settings.address, port=settings.activator_port))
         log.info("Ready for %s/%s", orders.namespace, orders.deployment)
         await stopping.wait()

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from gptoss_runtime.activator.haproxy.runtime_api import RuntimeApi, RuntimeApiError
 from gptoss_runtime.activator.haproxy.servers import UnreadableStat
+from gptoss_runtime.gateway_contract import GatewayOrders
 
 
 FRONTEND = "openai"
@@ -23,28 +24,28 @@ REFUSE_CONNECTIONS = f"shutdown frontend {FRONTEND}"
 SHOW_BACKENDS = "show stat -1 2 -1"
 LOOK_SECONDS = 0.25
 """How often it is looked whether requests are left. The last line of the log has as long to arrive."""
-LONGEST_SECONDS = 86400.0
-"""The largest `drainSeconds`. The kubelet waits for the pod's own, and stops HAProxy then in any case."""
 log = logging.getLogger("gptoss_runtime.activator")
 
 
-def leave_route(runtime: RuntimeApi, leave_seconds: float) -> web.RouteDef:
-    """Return `/leave`, the preStop hook.
+def leave_route(runtime: RuntimeApi, orders: GatewayOrders) -> web.RouteDef:
+    """Return the preStop hook.
 
     From then on HAProxy closes each connection after its answer, so that clients come back to another gateway. After
     `leave_seconds`, when no node sends anything new here, it refuses connections. The answer comes when no request is
-    left, or when HAProxy cannot be asked.
+    left, after `drain_seconds`, or when HAProxy cannot be asked.
     """
 
     async def leave(_: web.Request) -> web.Response:
-        log.info("Leaving: HAProxy closes connections after their answers, and takes none after %g s", leave_seconds)
+        log.info(
+            "Leaving: HAProxy closes connections after their answers, and takes none after %g s", orders.leave_seconds
+        )
         await _tell(runtime, CLOSE_CONNECTIONS)
-        await asyncio.sleep(leave_seconds)
+        await asyncio.sleep(orders.leave_seconds)
         await _tell(runtime, REFUSE_CONNECTIONS)
-        log.info("Left: %s", await _wait_for_the_last(runtime))
+        log.info("Left: %s", await _wait_for_the_last(runtime, orders.drain_seconds))
         return web.Response(text="left\n")
 
-    return web.get("/leave", leave)
+    return web.get(orders.leave_path, leave)
 
 
 def has_requests(text: str) -> bool:
@@ -69,16 +70,16 @@ async def _tell(runtime: RuntimeApi, command: str) -> None:
         log.warning("HAProxy cannot be told that the gateway leaves: %s", error)
 
 
-async def _wait_for_the_last(runtime: RuntimeApi) -> str:
+async def _wait_for_the_last(runtime: RuntimeApi, drain_seconds: float) -> str:
     """Wait until no request is left, and return why it waits no longer."""
     try:
-        async with asyncio.timeout(LONGEST_SECONDS):
+        async with asyncio.timeout(drain_seconds):
             while True:
                 waiting = has_requests(await runtime.ask(SHOW_BACKENDS))
                 await asyncio.sleep(LOOK_SECONDS)
                 if not waiting:
                     return "no request is left"
     except TimeoutError:
-        return f"requests are left after {LONGEST_SECONDS:g} s"
+        return f"requests are left after {drain_seconds:g} s"
     except (RuntimeApiError, UnreadableStat) as error:
         return f"whether requests are left is not known: {error}"

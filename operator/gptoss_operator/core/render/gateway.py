@@ -46,7 +46,7 @@ def gateway_deployment(
                     "labels": {**identity(owner.name), LABEL_COMPONENT: COMPONENT_GATEWAY},
                     "annotations": {ANNOTATION_CONFIG: digest_of(dict(files))},
                 },
-                "spec": gateway_pod(owner.name, spec, images, options),
+                "spec": gateway_pod(owner, spec, images, options),
             },
         },
     }

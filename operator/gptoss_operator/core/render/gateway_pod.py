@@ -15,10 +15,10 @@ from gptoss_operator.api.names import (
     selector,
 )
 from gptoss_operator.api.spec import GptOssSpec
-from gptoss_operator.core.observation import Manifest
+from gptoss_operator.core.observation import Manifest, Owner
 from gptoss_operator.core.render.common import CONTAINER_SECURITY, POD_SECURITY, http_probe
 from gptoss_operator.core.render.gateway_volumes import GatewayVolume, gateway_volumes, mounts
-from gptoss_operator.core.render.haproxy.files import ENDPOINT_GRACE_SECONDS, LONG_FILE, MAIN_FILE
+from gptoss_operator.core.render.haproxy.files import ENDPOINT_GRACE_SECONDS, LONG_FILE, MAIN_FILE, leave_path
 from gptoss_operator.core.render.haproxy.long_config import HEADROOM_BYTES
 from gptoss_operator.core.render.haproxy.main_config import LONG_CONNECTIONS
 from gptoss_operator.core.render.options import RenderOptions
@@ -54,7 +54,7 @@ class GatewayImages:
     activator: str
 
 
-def gateway_pod(name: str, spec: GptOssSpec, images: GatewayImages, options: RenderOptions) -> Manifest:
+def gateway_pod(owner: Owner, spec: GptOssSpec, images: GatewayImages, options: RenderOptions) -> Manifest:
     """Return the spec of the pod."""
     return {
         "automountServiceAccountToken": False,
@@ -66,7 +66,7 @@ def gateway_pod(name: str, spec: GptOssSpec, images: GatewayImages, options: Ren
                 "maxSkew": 1,
                 "topologyKey": "kubernetes.io/hostname",
                 "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": selector(name, COMPONENT_GATEWAY)},
+                "labelSelector": {"matchLabels": selector(owner.name, COMPONENT_GATEWAY)},
             }
         ],
         # In this order: HAProxy reads maps at its start that the activator has written by then.
@@ -74,8 +74,8 @@ def gateway_pod(name: str, spec: GptOssSpec, images: GatewayImages, options: Ren
             _activator(spec, images.activator, options),
             _long_prompts(spec, images.haproxy, options),
         ],
-        "containers": [_haproxy(spec, images.haproxy, options)],
-        "volumes": gateway_volumes(gateway(name), spec.routing),
+        "containers": [_haproxy(owner, spec, images.haproxy, options)],
+        "volumes": gateway_volumes(gateway(owner.name), spec.routing),
     }
 
 
@@ -149,11 +149,12 @@ def _long_prompts(spec: GptOssSpec, image: str, options: RenderOptions) -> Manif
     }
 
 
-def _haproxy(spec: GptOssSpec, image: str, options: RenderOptions) -> Manifest:
+def _haproxy(owner: Owner, spec: GptOssSpec, image: str, options: RenderOptions) -> Manifest:
     """Return the container that serves clients.
 
     Its image's stop signal is SIGUSR1 (it is in HAProxy's own images): HAProxy then stops softly, letting requests
-    that run end. Before, the activator makes it close each client's connection with its next answer.
+    that run end. Before, the preStop hook has the activator close clients' connections with their next answers, and
+    lasts until the last request has ended.
     """
     return {
         "name": GATEWAY_CONTAINER,
@@ -168,7 +169,7 @@ def _haproxy(spec: GptOssSpec, image: str, options: RenderOptions) -> Manifest:
         "securityContext": CONTAINER_SECURITY,
         "readinessProbe": http_probe("/healthz", HAPROXY_HEALTH_PORT, period_seconds=2, failures=2),
         "livenessProbe": http_probe("/healthz", HAPROXY_HEALTH_PORT, period_seconds=10, failures=3),
-        "lifecycle": {"preStop": {"httpGet": {"path": "/leave", "port": ACTIVATOR_PORT}}},
+        "lifecycle": {"preStop": {"httpGet": {"path": leave_path(owner), "port": ACTIVATOR_PORT}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": mounts(spec.routing, GatewayVolume.CONFIG, GatewayVolume.RUN, GatewayVolume.TLS),
     }

@@ -5,6 +5,7 @@ import re
 from gptoss_operator.api.names import gateways_service, replica_service
 from gptoss_operator.api.routing import FilterStage, RoutingSpec
 from gptoss_operator.api.spec import GptOssSpec, model_names
+from gptoss_operator.core.actions import digest_of
 from gptoss_operator.core.observation import Owner
 from gptoss_operator.core.render.haproxy.errors import ENDINGS, ENDINGS_FILE
 from gptoss_operator.core.render.haproxy.long_config import long_config
@@ -54,6 +55,11 @@ def gateway_files(
     }
 
 
+def leave_path(owner: Owner) -> str:
+    """Return the path of the preStop hook. Pods that may not read the deployment's objects cannot guess it."""
+    return f"/leave/{digest_of({'leave': owner.uid})}"
+
+
 def _orders(owner: Owner, spec: GptOssSpec, models: tuple[str, ...], cluster_domain: str) -> GatewayOrders:
     routing = spec.routing
     peers = f"{gateways_service(owner.name)}.{owner.namespace}.svc.{cluster_domain}"
@@ -69,6 +75,8 @@ def _orders(owner: Owner, spec: GptOssSpec, models: tuple[str, ...], cluster_dom
         heartbeat_seconds=routing.hold.heartbeat_seconds,
         max_body_bytes=routing.limits.max_body_bytes,
         leave_seconds=ENDPOINT_GRACE_SECONDS,
+        drain_seconds=spec.drain_seconds,
+        leave_path=leave_path(owner),
         has_keys=keys is not None,
         tiers=tuple(Tier(**tier.model_dump(mode="json")) for tier in keys.tiers) if keys else (),
         has_tls=routing.tls is not None,

@@ -67,7 +67,8 @@ frontend long_prompts
 
 backend inner
   retry-on conn-failure empty-response 502 503
-  server inner {places.socket(Socket.INNER)}
+  # An idle connection would keep the first HAProxy from ending.
+  server inner {places.socket(Socket.INNER)} pool-max-conn 0
 {_detour(places) if detour else ""}"""
 
 

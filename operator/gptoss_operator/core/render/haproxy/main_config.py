@@ -253,6 +253,7 @@ def _health(places: Places) -> str:
         f"bind {places.health_bind}",
         "no log",
         "monitor-uri /healthz",
+        "monitor fail if { var(proc.leaving) -m bool }",
         "http-request use-service prometheus-exporter if { path /metrics }",
         "http-request return status 404",
     )
