@@ -35,8 +35,9 @@ def test_requests_flow_while_the_operator_is_absent_and_an_engine_dies(stack: St
     try:
         requests = Background(load, "completions", URL, MODEL, 400, 60)
         victim = chat.json("get", "pod", "chat-r0-0")
+        before = restarts(chat, "chat-r0-0")
         kill_in_pod(victim["metadata"]["uid"], "EngineCore")
-        eventually(lambda: restarts(chat, "chat-r0-0") > 0, "the container starts again", seconds=60)
+        eventually(lambda: restarts(chat, "chat-r0-0") > before, "the container starts again", seconds=60)
         ended = chat.json("get", "pod", "chat-r0-0")["status"]["containerStatuses"][0]["lastState"]["terminated"]
         assert ended["exitCode"] == 71
         result = requests.wait()
