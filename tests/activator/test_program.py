@@ -1,5 +1,10 @@
 """The program's orders and settings."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +13,7 @@ from gptoss_runtime.activator.__main__ import serve
 from gptoss_runtime.activator.settings import Settings, read_orders, read_settings
 from gptoss_runtime.contract import ContractError, ExitCode
 from tests.activator.hold_harness import orders
+from tests.runtime.harness import PATIENCE_SECONDS
 
 
 def test_the_defaults_are_the_contracts() -> None:
@@ -72,3 +78,24 @@ def test_bad_orders_end_the_program_with_the_reason(
 def test_orders_that_are_not_there_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert serve([str(tmp_path / "gateway.json")]) == ExitCode.BAD_ORDERS
     assert caplog.messages[0].startswith(f"gateway orders: cannot read {tmp_path}/gateway.json: ")
+
+
+def test_a_signal_that_comes_while_it_starts_is_not_lost(tmp_path: Path) -> None:
+    """PID 1 of a container has no default action for it."""
+    file = tmp_path / "gateway.json"
+    file.write_text(orders().encode())
+    environment = {**os.environ, "GPTOSS_RUN_DIRECTORY": str(tmp_path), "GPTOSS_ACTIVATOR_ADDRESS": "127.0.0.1"}
+    environment |= {"GPTOSS_ACTIVATOR_PORT": "18405", "GPTOSS_USAGE_PORT": "18406"}
+    command = [sys.executable, "-m", "gptoss_runtime.activator", str(file)]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not blocks_sigterm(process.pid):
+            assert time.monotonic() < deadline, "it never blocked the signal"
+        process.terminate()
+        assert process.wait(PATIENCE_SECONDS) == 0
+
+
+def blocks_sigterm(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    (mask,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigBlk:"))
+    return bool(int(mask, 16) >> (signal.SIGTERM - 1) & 1)

@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gptoss_runtime.activator.app import run
 from gptoss_runtime.activator.settings import ORDERS_FILE, read_orders, read_settings
 from gptoss_runtime.contract import ContractError, ExitCode
 
@@ -17,6 +17,8 @@ log = logging.getLogger("gptoss_runtime.activator")
 
 def main() -> None:
     """Run the activator and exit with 0 when it was asked to stop, 64 when its orders cannot be carried out."""
+    # A signal during the imports must not be lost: PID 1 has no default action for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s gptoss-activator %(message)s")
     sys.exit(serve(sys.argv[1:]))
 
@@ -30,6 +32,8 @@ def serve(arguments: Sequence[str]) -> int:
     except ContractError as error:
         log.error("%s", error)  # noqa: TRY400 - the message says it all
         return ExitCode.BAD_ORDERS
+    from gptoss_runtime.activator.app import run  # noqa: PLC0415 - takes a second, in which signals are blocked
+
     asyncio.run(run(orders, settings))
     return ExitCode.OK
 

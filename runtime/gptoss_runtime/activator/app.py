@@ -20,6 +20,8 @@ from gptoss_runtime.activator.status import serve_status
 from gptoss_runtime.gateway_contract import GatewayOrders, Socket
 
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 log = logging.getLogger("gptoss_runtime.activator")
 
 
@@ -63,8 +65,10 @@ async def run(orders: GatewayOrders, settings: Settings) -> None:
 
 def _stop_signal() -> asyncio.Event:
     stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    # Blocked since the program began, so that none was lost while it was being imported.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     return stopping
 
 
