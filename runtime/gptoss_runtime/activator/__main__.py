@@ -1,15 +1,23 @@
 """`gptoss-activator [ORDERS_FILE]`: the sidecar of a gateway pod."""
 
-import asyncio
-import logging
-import os
 import signal
-import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from gptoss_runtime.activator.settings import ORDERS_FILE, read_orders, read_settings
-from gptoss_runtime.contract import ContractError, ExitCode
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+if __name__ == "__main__":
+    # Before all other imports: PID 1 has no default action for a signal, and one that comes too early would be lost.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+
+import asyncio  # noqa: E402
+import logging  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from gptoss_runtime.activator.settings import ORDERS_FILE, read_orders, read_settings  # noqa: E402
+from gptoss_runtime.contract import ContractError, ExitCode  # noqa: E402
 
 
 log = logging.getLogger("gptoss_runtime.activator")
@@ -17,8 +25,7 @@ log = logging.getLogger("gptoss_runtime.activator")
 
 def main() -> None:
     """Run the activator and exit with 0 when it was asked to stop, 64 when its orders cannot be carried out."""
-    # A signal during the imports must not be lost: PID 1 has no default action for it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s gptoss-activator %(message)s")
     sys.exit(serve(sys.argv[1:]))
 
