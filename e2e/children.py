@@ -1,6 +1,7 @@
 """What the operator made, as kubectl shows it, and waiting for it to change."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,8 @@ from e2e.kubectl import Kubectl
 
 KINDS = "statefulsets,deployments,services,configmaps,poddisruptionbudgets"
 VOLATILE = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generation")
+HOOK = re.compile(r"/leave/[0-9a-f]+")
+CONFIG_DIGEST = "gptoss.dev/config"
 LOOK_AGAIN_SECONDS = 0.2
 
 
@@ -29,7 +32,8 @@ def children(kubectl: Kubectl, deployment: str) -> dict[tuple[str, str], dict[st
 
 
 def _stable(item: dict[str, Any]) -> dict[str, Any]:
-    text = json.loads(json.dumps(item))
+    # The path of the gateway's preStop hook is another for each object.
+    text = json.loads(HOOK.sub("/leave/", json.dumps(item)))
     text.pop("status", None)
     for name in VOLATILE:
         text["metadata"].pop(name, None)
@@ -39,5 +43,8 @@ def _stable(item: dict[str, Any]) -> dict[str, Any]:
         if text["kind"] == "Service" and text["spec"].get(name) not in ("None", ["None"]):
             text["spec"].pop(name, None)
     text["metadata"].get("annotations", {}).pop("deployment.kubernetes.io/revision", None)
+    # A digest of the ConfigMap, which has that path too.
+    pod = text.get("spec", {}).get("template", {}).get("metadata", {})
+    pod.get("annotations", {}).pop(CONFIG_DIGEST, None)
     stable: dict[str, Any] = text
     return stable
