@@ -1,6 +1,5 @@
 """Everything below a GptOssDeployment: a cluster, images, the tiny model's weights, the operator from the chart."""
 
-import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from e2e.images.build import build_and_import
 from e2e.kubectl import Kubectl
 from e2e.model import ensure_model
 from e2e.progress import step
+from e2e.volumes import directory_claim
 
 
 ROOT = Path(__file__).parents[1]
@@ -44,7 +44,7 @@ class Stack:
         kubectl = self.kubectl(name)
         kubectl.apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": RESTRICTED}},
-            *_weights(name, self.model),
+            *directory_claim(name, CLAIM, self.model),
         )
         return kubectl
 
@@ -95,37 +95,3 @@ def example(name: str) -> dict[str, Any]:
     """Return a GptOssDeployment of the directory `examples`."""
     loaded: dict[str, Any] = yaml.safe_load((ROOT / "examples" / name).read_text())
     return loaded
-
-
-def _weights(namespace: str, directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a volume of a directory of the node, and the claim that takes it.
-
-    Pods under `restricted` may not mount a directory of the node; an administrator's volume they may.
-    """
-    size = {"storage": "1Gi"}
-    modes = ["ReadOnlyMany"]
-    volume = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": f"{namespace}-{CLAIM}"},
-        "spec": {
-            "capacity": size,
-            "accessModes": modes,
-            "persistentVolumeReclaimPolicy": "Retain",
-            "storageClassName": "",
-            "claimRef": {"namespace": namespace, "name": CLAIM},
-            "hostPath": {"path": os.fspath(directory), "type": "Directory"},
-        },
-    }
-    claim = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": CLAIM, "namespace": namespace},
-        "spec": {
-            "accessModes": modes,
-            "storageClassName": "",
-            "resources": {"requests": size},
-            "volumeName": f"{namespace}-{CLAIM}",
-        },
-    }
-    return volume, claim

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from e2e.pods import USER_ID, waiting_pod
 from e2e.stack import CLAIM
 
 
@@ -28,30 +29,10 @@ def generator_pod(name: str, image: str, *, packages_claim: str | None = None) -
         volumes.append({"name": "packages", "persistentVolumeClaim": {"claimName": packages_claim, "readOnly": True}})
         mounts.append({"name": "packages", "mountPath": PACKAGES, "readOnly": True})
         environment["PYTHONPATH"] = PACKAGES
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name},
-        "spec": {
-            "terminationGracePeriodSeconds": 0,
-            "automountServiceAccountToken": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 10001,
-                "fsGroup": 10001,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [
-                {
-                    "name": "client",
-                    "image": image,
-                    "imagePullPolicy": "Never",
-                    "command": ["python3", "-c", "import signal; signal.pause()"],
-                    "env": [{"name": key, "value": value} for key, value in environment.items()],
-                    "volumeMounts": mounts,
-                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-                }
-            ],
-            "volumes": volumes,
-        },
-    }
+    pod = waiting_pod(name, image)
+    pod["spec"]["securityContext"]["fsGroup"] = USER_ID
+    pod["spec"]["volumes"] = volumes
+    (container,) = pod["spec"]["containers"]
+    container["env"] = [{"name": key, "value": value} for key, value in environment.items()]
+    container["volumeMounts"] = mounts
+    return pod

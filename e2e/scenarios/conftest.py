@@ -11,6 +11,7 @@ from openai import OpenAI
 from e2e import stack as stacks
 from e2e.cluster import lifecycle
 from e2e.kubectl import Kubectl
+from e2e.pods import waiting_pod
 from e2e.shown import shown
 from e2e.stack import Stack
 from e2e.watch import settled, until
@@ -63,7 +64,7 @@ def chat(request: pytest.FixtureRequest, user: Kubectl) -> Kubectl:
 @pytest.fixture(scope="session")
 def load(stack: Stack, user: Kubectl) -> Load:
     """Run `client_load.py` in a pod of the cluster and return what it found."""
-    user.apply(client_pod(stack.images.operator))
+    user.apply(waiting_pod("client", stack.images.operator))
     user("wait", "pod/client", "--for=condition=Ready", "--timeout=60s")
 
     def run(*arguments: object) -> dict[str, Any]:
@@ -99,32 +100,5 @@ def deployment(name: str, **spec: Any) -> dict[str, Any]:  # noqa: ANN401 - a ra
             "pod": {"env": ONE_CPU_EACH},
             "routing": {"queue": {"maxWaitSeconds": 300}, "hold": {"heartbeatSeconds": 2}},
             **spec,
-        },
-    }
-
-
-def client_pod(image: str) -> dict[str, Any]:
-    """Return a pod that waits, in which scripts are run."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "client"},
-        "spec": {
-            "terminationGracePeriodSeconds": 0,
-            "automountServiceAccountToken": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 10001,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [
-                {
-                    "name": "client",
-                    "image": image,
-                    "imagePullPolicy": "Never",
-                    "command": ["python3", "-c", "import signal; signal.pause()"],
-                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-                }
-            ],
         },
     }
