@@ -59,6 +59,9 @@ def gateway_pod(owner: Owner, spec: GptOssSpec, images: GatewayImages, options: 
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
+        # As process 1 of a namespace of its own, HAProxy would lose a signal that comes before it has its handlers: a
+        # pod that is deleted while it starts would stay until its grace period is over.
+        "shareProcessNamespace": True,
         "securityContext": POD_SECURITY,
         "terminationGracePeriodSeconds": ENDPOINT_GRACE_SECONDS + spec.drain_seconds + TEARDOWN_SECONDS,
         "topologySpreadConstraints": [
