@@ -1,78 +1,27 @@
-"""What the operator and a replica's pod say to each other: the server's orders, and the replica's state document.
+"""What a replica's pod says of itself: ports, phases, exit statuses and the state document. Its orders: `orders`.
 
-Standard library only, since the operator imports it too. Both documents are versioned JSON. A reader ignores fields
+Standard library only, since the operator imports it too. Documents are versioned JSON. A reader ignores fields
 that it does not know and refuses a version that it does not know.
 """
 
 import json
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any, Self
 
 
 VERSION = 1
-"""Version of both documents. Raised only when an old reader would misunderstand a new document."""
+"""Version of all documents. Raised only when an old reader would misunderstand a new document."""
 
 OPENAI_PORT = 8000
 """vLLM's own port, which the gateway sends requests to."""
 HEALTH_PORT = 8081
-"""`/startupz`, `/readyz`, `/livez`, `/state` and `/metrics` of `gptoss-server`."""
+"""`/startupz`, `/readyz`, `/livez`, `/healthz/deep`, `/state` and `/metrics` of `gptoss-server`."""
 AGENT_PORT = 8082
 """HAProxy's agent check: one line for each connection."""
 
-SERVER_ENV = "GPTOSS_SERVER"
-"""Environment variable that carries the `ServerOrders` document."""
 TERMINATION_LOG = "/dev/termination-log"
 """Where `gptoss-server` says why it ended; Kubernetes copies it into the pod's status."""
-
-
-_OURS = "leave it out: the replica's server depends on it"
-_GPUS = "set spec.tensorParallel; more GPUs than one replica holds are more replicas"
-_TLS = "leave it out: TLS ends at the gateway, and health is asked over plain HTTP inside the pod"
-
-OWNED_FLAGS = MappingProxyType(
-    {
-        "--model": "set spec.model",
-        "--revision": "set spec.model.source.huggingFace.revision",
-        "--served-model-name": "set spec.model.servedName",
-        "--tensor-parallel-size": "set spec.tensorParallel",
-        "--max-model-len": "set spec.engine.maxModelLen",
-        "--max-num-seqs": "set spec.engine.maxNumSeqs",
-        "--gpu-memory-utilization": "set spec.engine.gpuMemoryUtilization",
-        "--shutdown-timeout": "set spec.drainSeconds",
-        "--api-key": "leave it out: keys belong to the gateway",
-        "--host": _OURS,
-        "--port": _OURS,
-        "--uds": _OURS,
-        "--root-path": _OURS,
-        "--headless": _OURS,
-        "--grpc": _OURS,
-        "--config": "write the arguments themselves",
-        "--middleware": _OURS,
-        "--enable-server-load-tracking": _OURS,
-        "--disable-access-log-for-endpoints": _OURS,
-        "--fail-on-environ-validation": _OURS,
-        "--tool-call-parser": "leave it out: gpt-oss has one, openai",
-        "--enable-auto-tool-choice": "leave it out: gpt-oss always has it",
-        "--api-server-count": "leave it out: one API server per replica keeps its count of running requests exact",
-        "--pipeline-parallel-size": _GPUS,
-        "--data-parallel-size": _GPUS,  # and all that begin with --data-parallel or -dp
-        "--nnodes": _GPUS,
-        "--node-rank": _GPUS,
-        "--ssl-keyfile": _TLS,
-        "--ssl-certfile": _TLS,
-        "--ssl-ca-certs": _TLS,
-        "--ssl-cert-reqs": _TLS,
-        "--ssl-ciphers": _TLS,
-        "--enable-ssl-refresh": _TLS,
-    }
-)
-"""Arguments of `vllm serve` that follow from the orders, and what to do instead of giving them.
-
-The schema refuses their plain spellings, and the server all of them. None of vLLM 0.32's other arguments is a beginning
-of one of these.
-"""
 
 
 class ContractError(ValueError):
@@ -83,7 +32,15 @@ class Phase(StrEnum):
     """How far a replica has come."""
 
     STARTING = "Starting"
+    """The server starts vLLM, whose processes load their code."""
+    FETCHING = "Fetching"
+    """The weights are being brought to this machine."""
     LOADING = "Loading"
+    """The weights go into memory."""
+    COMPILING = "Compiling"
+    """Kernels and graphs are made."""
+    WARMING = "Warming"
+    """vLLM is up; the first answers are checked."""
     READY = "Ready"
     NOT_READY = "NotReady"
     DRAINING = "Draining"
@@ -103,8 +60,39 @@ class ExitCode:
     """vLLM ended after it was ready, whatever exit status it gave (it gives 0 when its engine dies)."""
 
 
+START_PHASES = (Phase.STARTING, Phase.FETCHING, Phase.LOADING, Phase.COMPILING, Phase.WARMING)
+"""What comes before the first READY, in this order; one that is not needed is passed over."""
+
+
+class NoticeKind(StrEnum):
+    """What is going to happen to the machine."""
+
+    TERMINATION = "Termination"
+    """It will be taken away."""
+    MAINTENANCE = "Maintenance"
+    """It will be stopped or frozen for maintenance."""
+    REBALANCE = "Rebalance"
+    """It is more likely than others to be taken away soon; nothing is certain, and requests go on."""
+
+
+class Check(StrEnum):
+    """The questions of the deep health report."""
+
+    MODEL_LOADED = "model_loaded"
+    """vLLM serves the names that it was told to."""
+    PARAMETERS_ACCESSIBLE = "parameters_accessible"
+    """The probe's tokens and probabilities are what they were at the start."""
+    INFERENCE_WORKING = "inference_working"
+    """The engine takes steps while it has requests, and answers a probe while it has none."""
+    MEMORY_AVAILABLE = "memory_available"
+    """GPU and key-value cache have room, and the GPU reports no memory error."""
+
+
 class Counter(StrEnum):
     """Names in `ReplicaState.counters`. One that vLLM does not offer is absent."""
+
+    ENGINE_STEPS = "engine_steps"
+    """Steps of the engine; it moves as long as the engine works."""
 
     PROMPT_TOKENS = "prompt_tokens"
     GENERATION_TOKENS = "generation_tokens"
@@ -133,49 +121,12 @@ class Gauge(StrEnum):
     """Requests that may run at once, from the orders."""
     LOAD_SECONDS = "load_seconds"
     """From the server's start until it was ready; absent before."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerOrders:
-    """What one replica's server is to run."""
-
-    model: str
-    """Directory in the pod, or a Hugging Face repository such as `openai/gpt-oss-20b`."""
-    revision: str = ""
-    """Commit or branch of the repository. Empty for a directory, or for the repository's default."""
-    served_names: tuple[str, ...]
-    """Names that clients may put in a request's `model` field; the first is the one that answers carry."""
-    tensor_parallel_size: int = 1
-    """GPUs that share the model: 1, 2, 4 or 8."""
-    max_model_len: int | None = None
-    """Longest prompt and answer together, in tokens. None leaves it to the model."""
-    max_num_seqs: int
-    """Requests that run at once; also the concurrency that the gateway grants this replica."""
-    gpu_memory_utilization: float | None = None
-    """Share of each GPU's memory that vLLM may take, 0 to 1. None leaves vLLM's default."""
-    extra_args: tuple[str, ...] = ()
-    """Appended to vLLM's command line as they are."""
-    drain_seconds: int = 120
-    """How long running requests may go on after SIGTERM."""
-    endpoint_grace_seconds: int = 5
-    """How long new requests are still accepted after SIGTERM, while the gateways learn of it."""
-
-    def encode(self) -> str:
-        """Return the document as JSON with a stable order, since it is part of the pod's revision."""
-        return json.dumps({"version": VERSION, **asdict(self)}, sort_keys=True, separators=(",", ":"))
-
-    @classmethod
-    def decode(cls, text: str) -> Self:
-        """Return the orders in `text`. Raises ContractError."""
-        document = load_document(text, what="server orders")
-        known = {f.name: document[f.name] for f in fields(cls) if f.name in document}
-        for name in ("served_names", "extra_args"):
-            if isinstance(known.get(name), list):
-                known[name] = tuple(known[name])
-        try:
-            return cls(**known)
-        except TypeError as error:
-            raise ContractError(f"server orders: {error}") from error
+    STALLED_SECONDS = "stalled_seconds"
+    """How long the engine has had requests and not taken a step; 0 while it works."""
+    KV_TOKENS = "kv_tokens"
+    """Tokens that the key-value cache has room for, as vLLM says it."""
+    PLANNED_KV_TOKENS = "planned_kv_tokens"
+    """The same as the planner foresaw it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +137,27 @@ class Verdict:
     live: bool
     reason: str
     """One sentence, for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """The answer to one question of the deep health report."""
+
+    ok: bool | None
+    """None: not known yet, or it cannot be known on this machine."""
+    detail: str
+    """One sentence, for people, without numbers that change all the time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """What the cloud says of this machine's near future."""
+
+    kind: NoticeKind
+    source: str
+    """Where it was read, such as `AWS spot/instance-action`."""
+    deadline: float | None = None
+    """When it happens, in seconds since 1970. None: not said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +175,12 @@ class ReplicaState:
     """Totals since `start_id`, by name."""
     gauges: dict[str, float] = field(default_factory=dict)
     """Values of now, by name. One that is unknown is absent, never zero."""
+    startup: dict[str, float] = field(default_factory=dict)
+    """Seconds that each phase of the start took, by phase; the present one's so far."""
+    checks: dict[str, CheckResult] = field(default_factory=dict)
+    """The deep health report, by `Check`."""
+    notice: Notice | None = None
+    """What the cloud has announced; None while it has announced nothing."""
 
     def encode(self) -> str:
         """Return the document as JSON."""
@@ -217,8 +195,13 @@ class ReplicaState:
             verdict = document["verdict"]
             known["verdict"] = Verdict(**{f.name: verdict[f.name] for f in fields(Verdict)})
             known["phase"] = Phase(document["phase"])
+            checks = document.get("checks", {})
+            known["checks"] = {name: CheckResult(ok=c["ok"], detail=c["detail"]) for name, c in checks.items()}
+            if notice := document.get("notice"):
+                kind = NoticeKind(notice["kind"])
+                known["notice"] = Notice(kind=kind, source=notice["source"], deadline=notice.get("deadline"))
             return cls(**known)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ContractError(f"replica state: {error!r}") from error
 
 

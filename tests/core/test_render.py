@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from gptoss_operator.api.spec import GptOssSpec
+from gptoss_operator.api.spec import AUTO, GptOssSpec
 from gptoss_operator.core.observation import Manifest
 from gptoss_operator.core.render.haproxy.lanes import slots
 from gptoss_operator.core.render.pod import pod_template
 from gptoss_operator.core.render.statefulset import replica_set, revision_of
-from gptoss_runtime.contract import ServerOrders
+from gptoss_runtime.orders import ServerOrders
 from tests.core.builders import OPTIONS, OWNER
 from tests.core.golden import GOLDEN, manifests
 
@@ -19,7 +19,9 @@ def a_spec(**fields: Any) -> GptOssSpec:  # noqa: ANN401 - a raw spec
 
 
 def a_pod_spec(**fields: Any) -> Manifest:  # noqa: ANN401 - a raw spec
-    spec: Manifest = pod_template(OWNER.name, a_spec(**fields), "server:1", OPTIONS)["spec"]
+    wanted = a_spec(**fields)
+    parallel = 1 if wanted.tensor_parallel == AUTO else wanted.tensor_parallel
+    spec: Manifest = pod_template(OWNER.name, wanted, "server:1", parallel, OPTIONS)["spec"]
     return spec
 
 
@@ -79,18 +81,18 @@ def test_pods_are_restricted() -> None:
 
 def test_users_labels_do_not_replace_ours() -> None:
     template = pod_template(
-        OWNER.name, a_spec(pod={"labels": {"team": "a", "gptoss.dev/deployment": "other"}}), "server:1", OPTIONS
+        OWNER.name, a_spec(pod={"labels": {"team": "a", "gptoss.dev/deployment": "other"}}), "server:1", 1, OPTIONS
     )
     assert template["metadata"]["labels"]["team"] == "a"
     assert template["metadata"]["labels"]["gptoss.dev/deployment"] == "chat"
 
 
 def test_every_slot_has_the_same_revision_and_a_change_has_another() -> None:
-    template = pod_template(OWNER.name, a_spec(), "server:1", OPTIONS)
+    template = pod_template(OWNER.name, a_spec(), "server:1", 1, OPTIONS)
     sets = [replica_set(OWNER, slot, template) for slot in range(3)]
     assert {s["metadata"]["labels"]["gptoss.dev/revision"] for s in sets} == {revision_of(template)}
-    assert revision_of(template) != revision_of(pod_template(OWNER.name, a_spec(), "server:2", OPTIONS))
-    assert revision_of(template) == revision_of(pod_template(OWNER.name, a_spec(replicas=9), "server:1", OPTIONS))
+    assert revision_of(template) != revision_of(pod_template(OWNER.name, a_spec(), "server:2", 1, OPTIONS))
+    assert revision_of(template) == revision_of(pod_template(OWNER.name, a_spec(replicas=9), "server:1", 1, OPTIONS))
 
 
 def test_the_example_becomes_what_it_became_before() -> None:

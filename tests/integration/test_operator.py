@@ -53,6 +53,7 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "tensor parallel 3": ({"tensorParallel": 3}, "spec.tensorParallel"),
     "tensor parallel 16": ({"tensorParallel": 16}, "spec.tensorParallel"),
+    "tensor parallel in words": ({"tensorParallel": "two"}, "spec.tensorParallel"),
     "replicas and scaling": ({"replicas": 1, "scaling": {"minReplicas": 1}}, "spec.replicas"),
     "negative replicas": ({"replicas": -1}, "spec.replicas"),
     "our flag": ({"engine": {"extraArgs": ["--port=1"]}}, "spec.engine.extraArgs"),

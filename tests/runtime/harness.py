@@ -14,8 +14,9 @@ from typing import ParamSpec
 
 import aiohttp
 
-from gptoss_runtime.contract import Phase, ReplicaState, ServerOrders
+from gptoss_runtime.contract import Phase, ReplicaState
 from gptoss_runtime.gateway_contract import Header
+from gptoss_runtime.orders import ServerOrders
 
 
 P = ParamSpec("P")

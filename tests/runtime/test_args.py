@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_runtime.contract import OWNED_FLAGS, ServerOrders
+from gptoss_runtime.orders import OWNED_FLAGS, ServerOrders
 from gptoss_runtime.server.args import (
     TENSOR_PARALLEL_SIZES,
     BadOrdersError,

@@ -26,7 +26,7 @@ class SecretKeyRef(ApiModel):
 
 
 class HuggingFaceSource(ApiModel):
-    """A repository on the Hugging Face hub, downloaded by each replica when it starts."""
+    """A repository on the Hugging Face hub, or on a mirror of it. `spec.cache` says where it is kept."""
 
     repository: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$", max_length=200)
     """Owner and name, such as `openai/gpt-oss-20b`."""
@@ -34,6 +34,36 @@ class HuggingFaceSource(ApiModel):
     """Commit, tag or branch. Empty takes the repository's default branch; a commit makes restarts reproducible."""
     token_secret_ref: SecretKeyRef | None = None
     """Secret that holds an access token, for private or gated repositories."""
+    endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s]+$", max_length=500)
+    """Address of a mirror of the hub. Default: the hub itself."""
+
+
+class ObjectStoreSource(ApiModel):
+    """A directory in an object store. `spec.cache` says where it is kept, unless spec.engine.load streams it."""
+
+    url: str = Field(pattern=r"^(s3|gs|az|https?)://[^\s]+$", max_length=1024)
+    """Directory that holds config.json, such as `s3://bucket/gpt-oss-20b`."""
+    endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s]+$", max_length=500)
+    """Address of an S3-compatible store. Default: the provider's own."""
+    secret_name: DnsName | None = None
+    """Secret whose keys become environment variables, such as AWS_ACCESS_KEY_ID. Default: the pod's cloud identity."""
+
+
+class ImageSource(ApiModel):
+    """An OCI image whose files are the weights, mounted read-only. Kubernetes 1.33 or later."""
+
+    reference: str = Field(min_length=1, max_length=500)
+    """Name of the image."""
+    path: str = Field(default="", max_length=1024)
+    """Directory in the image that holds config.json. Empty is its root."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.path) || (!self.path.startsWith('/') && !self.path.contains('..'))",
+            "path is relative to the image's root and may not contain '..'",
+            field="path",
+        ),
+    )
 
 
 class PersistentVolumeClaimSource(ApiModel):
@@ -65,6 +95,10 @@ class ModelSource(ApiModel):
 
     hugging_face: HuggingFaceSource | None = None
     """A repository on the Hugging Face hub."""
+    object_store: ObjectStoreSource | None = None
+    """A directory in an object store."""
+    image: ImageSource | None = None
+    """An OCI image."""
     persistent_volume_claim: PersistentVolumeClaimSource | None = None
     """A directory in a PersistentVolumeClaim."""
     host_path: HostPathSource | None = None
@@ -72,8 +106,9 @@ class ModelSource(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "[has(self.huggingFace), has(self.persistentVolumeClaim), has(self.hostPath)].filter(x, x).size() == 1",
-            "set exactly one of huggingFace, persistentVolumeClaim, hostPath",
+            "[has(self.huggingFace), has(self.objectStore), has(self.image), has(self.persistentVolumeClaim), "
+            "has(self.hostPath)].filter(x, x).size() == 1",
+            "set exactly one of huggingFace, objectStore, image, persistentVolumeClaim, hostPath",
         ),
     )
 

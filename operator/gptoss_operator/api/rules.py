@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gptoss_runtime.contract import OWNED_FLAGS
+from gptoss_runtime.orders import OWNED_FLAGS
 
 
 @dataclass(frozen=True, slots=True)

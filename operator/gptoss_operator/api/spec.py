@@ -4,25 +4,27 @@ Static rules are CEL in the schema (`rules`), so the API server refuses a bad ob
 A field that does nothing yet is not here.
 """
 
-from enum import IntEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from gptoss_operator.api.adapters import adapter_names
-from gptoss_operator.api.base import ApiModel, Argument, DnsName, LabelValue, Quantity
+from gptoss_operator.api.base import ApiModel, DnsName, LabelValue, Quantity
+from gptoss_operator.api.cache import CacheSpec
+from gptoss_operator.api.engine import EngineSpec
 from gptoss_operator.api.model import HuggingFaceSource, ModelSource, ModelSpec, SecretKeyRef
 from gptoss_operator.api.routing import RoutingSpec
-from gptoss_operator.api.rules import Rule, owned_flag_pattern
+from gptoss_operator.api.rules import Rule
+from gptoss_runtime.model.gpus import GpuType
+from gptoss_runtime.orders import Cloud
 
 
-class TensorParallel(IntEnum):
-    """GPUs that can share one gpt-oss model: its 8 key-value heads must divide evenly."""
-
-    ONE = 1
-    TWO = 2
-    FOUR = 4
-    EIGHT = 8
+AUTO: Final = "auto"
+TENSOR_PARALLEL_SIZES: Final = (1, 2, 4, 8)
+"""GPUs that can share one gpt-oss model: its 8 key-value heads must divide evenly."""
+TensorParallel = Annotated[
+    Literal[1, 2, 4, 8, "auto"], WithJsonSchema({"x-kubernetes-int-or-string": True, "default": AUTO})
+]
 
 
 class Toleration(ApiModel):
@@ -45,6 +47,11 @@ class GpuSpec(ApiModel):
 
     resource: str = Field(default="nvidia.com/gpu", pattern=r"^[a-z0-9.-]+/[\w.-]+$", max_length=253)
     """Extended resource that a replica asks `tensorParallel` of, such as `nvidia.com/gpu` or `amd.com/gpu`."""
+    type: GpuType | None = None
+    """Which GPU a replica gets, for the memory plan. Default: what the labels of the nodes say that nodeSelector
+    chooses."""
+    memory: Quantity | None = None
+    """Memory of one GPU, for a type that is not listed, such as `80Gi`."""
     node_selector: dict[str, LabelValue] = Field(default_factory=dict, max_length=32)
     """Labels that a node must have."""
     tolerations: tuple[Toleration, ...] = Field(default=(), max_length=32)
@@ -52,27 +59,35 @@ class GpuSpec(ApiModel):
     runtime_class_name: DnsName | None = None
     """RuntimeClass of the replicas, where the cluster needs one for GPUs (often `nvidia`)."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("!(has(self.type) && has(self.memory))", "set type or memory, not both", field="memory"),
+    )
 
-class EngineSpec(ApiModel):
-    """How vLLM runs."""
 
-    max_model_len: int | None = Field(default=None, ge=256, le=131072)
-    """Longest prompt and answer together, in tokens. Default: the model's own, 131072."""
-    max_num_seqs: int = Field(default=128, ge=1, le=4096)
-    """Requests that one replica runs at once. The gateway queues what is beyond it."""
-    gpu_memory_utilization: float | None = Field(default=None, ge=0.1, le=0.98)
-    """Share of each GPU's memory that vLLM takes. Default: vLLM's own, 0.92."""
-    extra_args: tuple[Argument, ...] = Field(default=(), max_length=64)
-    """Further arguments of `vllm serve`. Those that the operator sets itself are refused."""
+class HealthSpec(ApiModel):
+    """When a replica counts as broken. Overload and long loading never do."""
+
+    stall_seconds: int = Field(default=30, ge=5, le=3600)
+    """How long vLLM's engine may have requests without taking a step, until the replica takes no more of them."""
+    restart_seconds: int = Field(default=120, ge=10, le=7200)
+    """How long it may stay so until it is started again."""
+    probe_seconds: int = Field(default=60, ge=5, le=3600)
+    """Between two probes of a replica that has no requests."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            f"!has(self.extraArgs) || self.extraArgs.all(a, !a.matches('{owned_flag_pattern()}'))",
-            "an argument that the operator sets itself, such as --port, --model, --tensor-parallel-size, --api-key or "
-            "--ssl-keyfile: use the fields of spec, or leave it out",
-            field="extraArgs",
+            "!has(self.restartSeconds) || !has(self.stallSeconds) || self.restartSeconds >= self.stallSeconds",
+            "a replica is started again after it has taken no more requests: restartSeconds is at least stallSeconds",
+            field="restartSeconds",
         ),
     )
+
+
+class InterruptionSpec(ApiModel):
+    """How a replica learns that its machine will be taken away."""
+
+    cloud: Cloud = Cloud.AUTO
+    """Whose metadata service each replica asks: AWS, GCP, Azure, Off, or Auto (what the machine's firmware says)."""
 
 
 class ScalingSpec(ApiModel):
@@ -135,8 +150,10 @@ class GptOssSpec(ApiModel):
     """Which model is served."""
     image: str | None = Field(default=None, min_length=1, max_length=500)
     """Image of the model server. Default: the operator's, kept in status once it was chosen."""
-    tensor_parallel: TensorParallel = TensorParallel.ONE
-    """GPUs that one replica uses: 1, 2, 4 or 8."""
+    tensor_parallel: TensorParallel = AUTO
+    """GPUs that share the model: 1, 2, 4, 8, or auto: the fewest that hold it with room for requests, decided once."""
+    cache: CacheSpec = CacheSpec()
+    """Where fetched weights and compiled kernels are kept."""
     gpu: GpuSpec = GpuSpec()
     """Which GPUs replicas take, and on which nodes."""
     engine: EngineSpec = EngineSpec()
@@ -147,6 +164,10 @@ class GptOssSpec(ApiModel):
     """How many replicas there are. Excludes replicas. Default: one replica."""
     routing: RoutingSpec = RoutingSpec()
     """How requests reach the replicas."""
+    health: HealthSpec = HealthSpec()
+    """When a replica counts as broken."""
+    interruption: InterruptionSpec = InterruptionSpec()
+    """How a replica learns that its machine will be taken away."""
     drain_seconds: int = Field(default=120, ge=0, le=86400)
     """How long running requests may go on when their replica or gateway pod is to leave."""
     pod: PodOverrides = PodOverrides()
@@ -157,6 +178,11 @@ class GptOssSpec(ApiModel):
             "!(has(self.replicas) && has(self.scaling))",
             "set replicas (by hand, or by an autoscaler of yours through /scale) or scaling, not both",
             field="replicas",
+        ),
+        Rule(
+            "type(self.tensorParallel) == int ? self.tensorParallel in [1, 2, 4, 8] : self.tensorParallel == 'auto'",
+            "gpt-oss has 8 key-value heads: set 1, 2, 4, 8 or auto",
+            field="tensorParallel",
         ),
     )
 

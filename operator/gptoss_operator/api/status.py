@@ -93,6 +93,8 @@ class ResolvedDefaults(ApiModel):
     """Image of the gateway, for a spec that names none."""
     activator_image: str | None = None
     """Image of the gateway's sidecar, for a spec that names none."""
+    tensor_parallel: int | None = None
+    """GPUs that share the model, for a spec that says `auto`."""
 
 
 class GptOssStatus(ApiModel):

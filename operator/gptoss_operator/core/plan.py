@@ -13,7 +13,7 @@ from gptoss_operator.api.names import (
     replica_disruption_budget,
     selector,
 )
-from gptoss_operator.api.spec import GptOssSpec, desired_replicas, served_name
+from gptoss_operator.api.spec import AUTO, GptOssSpec, desired_replicas, served_name
 from gptoss_operator.api.status import ConditionType, GptOssStatus, Reason, ResolvedDefaults
 from gptoss_operator.core.actions import Annotate, Apply, Delete, Note, Plan, digest_of
 from gptoss_operator.core.conditions import Finding, GatewayView, assess, dated, refused
@@ -48,7 +48,7 @@ def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, n
         return _refuse(str(error), before, seen, now)
     resolved = _resolve(before, options)
     image = spec.image or resolved.image or options.server_image
-    template = pod_template(seen.owner.name, spec, image, options)
+    template = pod_template(seen.owner.name, spec, image, _tensor_parallel(spec, resolved), options)
     revision = revision_of(template)
     desired = desired_replicas(spec)
     replicas = replicas_of(seen, now)
@@ -104,6 +104,12 @@ def _refuse(problem: str, before: GptOssStatus, seen: Observation, now: datetime
     note = Note(type="Warning", reason=Reason.INVALID_SPEC, action="Validate", message=problem)
     changed = status != before
     return Plan(status=status if changed else None, notes=(note,) if changed else (), reason=problem)
+
+
+def _tensor_parallel(spec: GptOssSpec, resolved: ResolvedDefaults) -> int:
+    if spec.tensor_parallel != AUTO:
+        return spec.tensor_parallel
+    return resolved.tensor_parallel or 1
 
 
 def _resolve(before: GptOssStatus, options: RenderOptions) -> ResolvedDefaults:

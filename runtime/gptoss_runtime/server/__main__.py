@@ -7,7 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from gptoss_runtime.contract import TERMINATION_LOG, ContractError, ExitCode, ServerOrders
+from gptoss_runtime.contract import TERMINATION_LOG, ContractError, ExitCode
+from gptoss_runtime.orders import ServerOrders
 from gptoss_runtime.server.args import BadOrdersError, Command, plan_command
 from gptoss_runtime.server.process import StartError
 from gptoss_runtime.server.settings import Settings, read_facts, read_orders, read_settings

@@ -6,7 +6,8 @@ Facts come in, a command or a refusal comes out. Flags and variables are those o
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gptoss_runtime.contract import OPENAI_PORT, ServerOrders
+from gptoss_runtime.contract import OPENAI_PORT
+from gptoss_runtime.orders import ServerOrders
 from gptoss_runtime.server.books import IN_FLIGHT_PATH, TOKENS_PATH
 from gptoss_runtime.server.owned import refusals_of
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from types import MappingProxyType
 
-from gptoss_runtime.contract import OWNED_FLAGS
+from gptoss_runtime.orders import OWNED_FLAGS
 
 
 _SHORT_FLAGS = MappingProxyType(

@@ -6,15 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptoss_runtime.contract import (
-    AGENT_PORT,
-    HEALTH_PORT,
-    OPENAI_PORT,
-    SERVER_ENV,
-    TERMINATION_LOG,
-    ContractError,
-    ServerOrders,
-)
+from gptoss_runtime.contract import AGENT_PORT, HEALTH_PORT, OPENAI_PORT, TERMINATION_LOG, ContractError
+from gptoss_runtime.orders import SERVER_ENV, ServerOrders
 from gptoss_runtime.server.args import ModelDirectory, PodFacts, is_directory
 from gptoss_runtime.server.drain import KILL_AFTER_SECONDS
 from gptoss_runtime.server.sharing import WARM_UP_SECONDS

@@ -9,7 +9,8 @@ import signal
 import time
 from contextlib import AsyncExitStack, suppress
 
-from gptoss_runtime.contract import Phase, ServerOrders
+from gptoss_runtime.contract import Phase
+from gptoss_runtime.orders import ServerOrders
 from gptoss_runtime.server.agent import serve_agent
 from gptoss_runtime.server.args import READY_TIMEOUT_SECONDS, Command
 from gptoss_runtime.server.board import Board

@@ -2,21 +2,25 @@
 
 from typing import Any, assert_never
 
-from gptoss_operator.api.model import HostPathSource, HuggingFaceSource, ModelSource, PersistentVolumeClaimSource
+from gptoss_operator.api.model import (
+    HostPathSource,
+    HuggingFaceSource,
+    ImageSource,
+    ObjectStoreSource,
+    PersistentVolumeClaimSource,
+)
 from gptoss_operator.api.names import COMPONENT_REPLICA, LABEL_COMPONENT, REPLICA_CONTAINER, identity
-from gptoss_operator.api.spec import EnvVar, GptOssSpec, model_source, served_name
+from gptoss_operator.api.spec import EnvVar, GptOssSpec, model_source
 from gptoss_operator.core.observation import Manifest
 from gptoss_operator.core.render.common import CONTAINER_SECURITY, POD_SECURITY, http_probe
 from gptoss_operator.core.render.options import RenderOptions
-from gptoss_runtime.contract import AGENT_PORT, HEALTH_PORT, OPENAI_PORT, SERVER_ENV, ServerOrders
+from gptoss_operator.core.render.orders import ENDPOINT_GRACE_SECONDS, MODEL_DIR, chosen_source, server_orders
+from gptoss_runtime.contract import AGENT_PORT, HEALTH_PORT, OPENAI_PORT
+from gptoss_runtime.orders import SERVER_ENV
 
 
-MODEL_DIR = "/models"
-"""Where a volume with weights is mounted."""
 CACHE_DIR = "/cache"
 """Where vLLM, its compilers and the hub client write."""
-ENDPOINT_GRACE_SECONDS = 3
-"""How long a leaving replica still accepts requests: gateways ask its agent every 250 ms."""
 TEARDOWN_SECONDS = 30
 """vLLM takes up to 12 s to end after its last request (measured on 0.32), and is killed 20 s after it was asked."""
 START_MINUTES = 60
@@ -37,8 +41,11 @@ WRITABLE_ENV = {
 """Where programs that expect a home directory may write: the root file system is read-only, the user has no entry."""
 
 
-def pod_template(name: str, spec: GptOssSpec, image: str, options: RenderOptions) -> Manifest:
-    """Return the pod template of a replica. It is the same for every slot, so its digest is the revision."""
+def pod_template(name: str, spec: GptOssSpec, image: str, tensor_parallel: int, options: RenderOptions) -> Manifest:
+    """Return the pod template of a replica. It is the same for every slot, so its digest is the revision.
+
+    `tensor_parallel` is what `auto` was decided to be, or what the user says.
+    """
     volumes, mounts = _volumes(spec)
     pod: Manifest = {
         "automountServiceAccountToken": False,
@@ -51,13 +58,13 @@ def pod_template(name: str, spec: GptOssSpec, image: str, options: RenderOptions
                 "image": image,
                 "imagePullPolicy": options.image_pull_policy,
                 "command": ["gptoss-server"],
-                "env": _environment(name, spec),
+                "env": _environment(name, spec, tensor_parallel),
                 "ports": [
                     {"name": "http", "containerPort": OPENAI_PORT, "protocol": "TCP"},
                     {"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"},
                     {"name": "agent", "containerPort": AGENT_PORT, "protocol": "TCP"},
                 ],
-                "resources": _resources(spec),
+                "resources": _resources(spec, tensor_parallel),
                 "securityContext": CONTAINER_SECURITY,
                 "startupProbe": http_probe("/startupz", HEALTH_PORT, period_seconds=2, failures=START_MINUTES * 30),
                 "readinessProbe": http_probe("/readyz", HEALTH_PORT, period_seconds=2, failures=1),
@@ -79,43 +86,7 @@ def pod_template(name: str, spec: GptOssSpec, image: str, options: RenderOptions
     }
 
 
-def server_orders(name: str, spec: GptOssSpec) -> ServerOrders:
-    """Return what the replica's server is told."""
-    source = model_source(spec)
-    return ServerOrders(
-        model=_model_reference(source),
-        revision=source.hugging_face.revision if source.hugging_face else "",
-        served_names=(served_name(spec, name),),
-        tensor_parallel_size=int(spec.tensor_parallel),
-        max_model_len=spec.engine.max_model_len,
-        max_num_seqs=spec.engine.max_num_seqs,
-        gpu_memory_utilization=spec.engine.gpu_memory_utilization,
-        extra_args=spec.engine.extra_args,
-        drain_seconds=spec.drain_seconds,
-        endpoint_grace_seconds=ENDPOINT_GRACE_SECONDS,
-    )
-
-
-def _chosen(source: ModelSource) -> HuggingFaceSource | PersistentVolumeClaimSource | HostPathSource:
-    chosen = source.hugging_face or source.persistent_volume_claim or source.host_path
-    if chosen is None:
-        raise ValueError("a model source without a field passed the schema")
-    return chosen
-
-
-def _model_reference(source: ModelSource) -> str:
-    match chosen := _chosen(source):
-        case HuggingFaceSource():
-            return chosen.repository
-        case PersistentVolumeClaimSource():
-            return f"{MODEL_DIR}/{chosen.path}".rstrip("/")
-        case HostPathSource():
-            return MODEL_DIR
-        case _:
-            assert_never(chosen)
-
-
-def _environment(name: str, spec: GptOssSpec) -> list[Manifest]:
+def _environment(name: str, spec: GptOssSpec, tensor_parallel: int) -> list[Manifest]:
     plain = [{"name": key, "value": value} for key, value in WRITABLE_ENV.items()]
     source = model_source(spec).hugging_face
     token = source.token_secret_ref if source else None
@@ -125,7 +96,7 @@ def _environment(name: str, spec: GptOssSpec) -> list[Manifest]:
         *hub,
         *(_env(variable) for variable in spec.pod.env),
         {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
-        {"name": SERVER_ENV, "value": server_orders(name, spec).encode()},
+        {"name": SERVER_ENV, "value": server_orders(name, spec, tensor_parallel).encode()},
     ]
 
 
@@ -139,8 +110,8 @@ def _secret_env(name: str, secret: str, key: str) -> Manifest:
     return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
 
 
-def _resources(spec: GptOssSpec) -> Manifest:
-    gpus = {spec.gpu.resource: str(int(spec.tensor_parallel))}
+def _resources(spec: GptOssSpec, tensor_parallel: int) -> Manifest:
+    gpus = {spec.gpu.resource: str(tensor_parallel * spec.engine.pipeline_parallel)}
     wanted = spec.pod.resources
     memory = {"memory": wanted.memory} if wanted.memory else {}
     cpu = {"cpu": wanted.cpu} if wanted.cpu else {}
@@ -161,9 +132,11 @@ def _volumes(spec: GptOssSpec) -> tuple[list[Manifest], list[Manifest]]:
         {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - the same
     ]
     weights: dict[str, Any] | None
-    match chosen := _chosen(model_source(spec)):
-        case HuggingFaceSource():
+    match chosen := chosen_source(model_source(spec)):
+        case HuggingFaceSource() | ObjectStoreSource():
             weights = None
+        case ImageSource():
+            weights = {"image": {"reference": chosen.reference}}
         case PersistentVolumeClaimSource():
             weights = {"persistentVolumeClaim": {"claimName": chosen.claim_name, "readOnly": True}}
         case HostPathSource():
