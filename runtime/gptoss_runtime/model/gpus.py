@@ -1,5 +1,6 @@
 """The GPUs that the memory planner knows."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -23,3 +24,15 @@ class GpuType(StrEnum):
     MI300X = "MI300X"
     MI325X = "MI325X"
     MI355X = "MI355X"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuFacts:
+    """One GPU as the driver describes it at a server's start."""
+
+    name: str
+    """NVML's name, such as `NVIDIA H100 80GB HBM3`."""
+    memory_bytes: int
+    """All of its memory, as the driver reports it."""
+    capability: tuple[int, int] | None
+    """Compute capability, such as (9, 0). None: not an NVIDIA GPU, or not known."""
