@@ -174,7 +174,7 @@ class Gateway:
         """Wait until as many requests are in HAProxy's queue."""
 
         async def there() -> bool:
-            return (await self.runtime.backend()).queued == count
+            return (await self.runtime.replicas()).backend.queued == count
 
         await until(there)
 

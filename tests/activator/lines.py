@@ -5,7 +5,7 @@ import json
 import msgspec
 
 from gptoss_runtime.activator.records.line import Line
-from gptoss_runtime.gateway_contract import LogField
+from gptoss_runtime.gateway_log import LogField
 
 
 ANSWERED = {

@@ -229,7 +229,7 @@ async def test_the_runtime_api_knows_the_replicas(tmp_path: Path) -> None:
     async with gateway(tmp_path) as gate:
         await gate.replicas[1].starts()
         await gate.sees_up(1)
-        found = await RuntimeApi(tmp_path / "haproxy.sock").servers()
+        found = (await RuntimeApi(tmp_path / "haproxy.sock").replicas()).servers
         assert [(s.name, s.address, s.status, s.slots, s.weight) for s in found] == [
             ("replica1", "127.0.41.11", "down", 4, 100),
             ("replica2", "127.0.41.12", "up", 4, 100),

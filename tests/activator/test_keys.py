@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e2e.gateway.local import write_secret
+from gptoss_runtime.activator.secret import MountedSecret
 from gptoss_runtime.activator.tenants.keys import KeySet, read_keys
-from gptoss_runtime.activator.tenants.secret import MountedSecret
 from gptoss_runtime.gateway_contract import Tier
 
 

@@ -10,7 +10,8 @@ from gptoss_runtime.activator.records.line import Ended, Line, ended_of, expects
 from gptoss_runtime.activator.records.record import Record, Usual, records_of, token_ms, trace_id, usual_of
 from gptoss_runtime.activator.records.state import StateWriter, Totals
 from gptoss_runtime.activator.records.telemetry import Held
-from gptoss_runtime.gateway_contract import ANONYMOUS, GatewayOrders, GatewayState, LogField, Usage
+from gptoss_runtime.gateway_contract import ANONYMOUS, GatewayOrders, GatewayState, Usage
+from gptoss_runtime.gateway_log import LogField
 from tests.activator.lines import a_line, a_refusal
 
 

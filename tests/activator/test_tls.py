@@ -100,6 +100,7 @@ def test_a_renewed_certificate_is_shown_and_open_connections_go_on(gateway: Loca
     assert ask(open_before) == 200
     assert open_before.sock.getsockname() == local
     open_before.close()
+    assert gateway.parts["haproxy"].process.poll() is None
     assert "keeps its old certificate" not in gateway.said("activator")
 
 

@@ -12,7 +12,8 @@ from gptoss_operator.core.observation import Owner
 from gptoss_operator.core.render.haproxy.files import LONG_FILE, MAIN_FILE, ORDERS_FILE, gateway_files
 from gptoss_operator.core.render.haproxy.log import EXPRESSIONS
 from gptoss_operator.core.render.haproxy.places import IN_POD, Places
-from gptoss_runtime.gateway_contract import GatewayOrders, LogField, Map
+from gptoss_runtime.gateway_contract import GatewayOrders, Map
+from gptoss_runtime.gateway_log import LogField
 
 
 OWNER = Owner(name="chat", namespace="demo", uid="u", generation=1)

@@ -13,13 +13,11 @@ from aiohttp import web
 
 from gptoss_runtime.activator.haproxy.runtime_api import RuntimeApi, RuntimeApiError
 from gptoss_runtime.activator.haproxy.servers import UnreadableStat
-from gptoss_runtime.gateway_contract import GatewayOrders
+from gptoss_runtime.gateway_contract import LEAVING, GatewayOrders, Section
 
 
-FRONTEND = "openai"
-"""HAProxy's frontend that faces clients."""
-CLOSE_CONNECTIONS = "experimental-mode on; set var proc.leaving bool(true)"
-REFUSE_CONNECTIONS = f"shutdown frontend {FRONTEND}"
+CLOSE_CONNECTIONS = f"experimental-mode on; set var {LEAVING} bool(true)"
+REFUSE_CONNECTIONS = f"shutdown frontend {Section.CLIENTS}"
 """A soft stop of the door alone. It tells clients that speak HTTP/2 to go; `disable` tells them nothing."""
 SHOW_BACKENDS = "show stat -1 2 -1"
 LOOK_SECONDS = 0.25

@@ -1,6 +1,5 @@
 """What an answer of OpenAI's API says: its errors, its text, and whether it is complete. Pure."""
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -42,16 +41,6 @@ class WholeAnswer:
 def is_stream(content_type: str) -> bool:
     """Whether a content type is that of server-sent events."""
     return content_type.partition(";")[0].strip().lower() == STREAM_TYPE
-
-
-def error_json(*, kind: str, code: str, message: str, param: str | None = None) -> bytes:
-    """Return an error as OpenAI's clients expect it."""
-    return json.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}}).encode()
-
-
-def error_events(error: bytes) -> bytes:
-    """Return the end of a stream that fails: an event with `error`, which is JSON, and the mark of the end."""
-    return b"data: " + error + b"\n\ndata: [DONE]\n\n"
 
 
 def is_complete(answer: WholeAnswer) -> bool:

@@ -7,22 +7,17 @@ from http import HTTPStatus
 from aiohttp import web
 from multidict import CIMultiDict
 
-from gptoss_runtime.activator.detour.answer import (
-    JSON_TYPE,
-    WholeAnswer,
-    error_events,
-    error_json,
-    is_stream,
-    whole_events,
-)
+from gptoss_runtime.activator.detour.answer import JSON_TYPE, WholeAnswer, is_stream, whole_events
 from gptoss_runtime.activator.detour.cache import to_keep
 from gptoss_runtime.activator.detour.content_filter import MAX_ANSWER_BYTES, Filter, Objection
 from gptoss_runtime.activator.detour.relay import Collected, End, begin, collect, cut, heartbeats, relay
+from gptoss_runtime.activator.events import comment, error_end
 from gptoss_runtime.activator.forward import Answer, Forwarder, ForwardError, Request
 from gptoss_runtime.gateway_contract import HELD_STATUS, Header
+from gptoss_runtime.openai_errors import error_json
 
 
-CHECKING = b": checking\n\n"
+CHECKING = comment("checking")
 """Keeps a stream open that is collected to be judged."""
 RETRY_AFTER_SECONDS = 5
 
@@ -74,7 +69,7 @@ class Asker:
                 collected = Collected(body=whole_events(collected.body), end=collected.end)
             objection = await content_filter.object_to_answer(content_type, collected)
         if objection is not None:
-            await response.write(error_events(objection.error))
+            await response.write(error_end(objection.error))
             await response.write_eof()
             return response, None
         await response.write(collected.body)
@@ -111,7 +106,7 @@ def objection_response(objection: Objection) -> web.Response:
 
 def bad_gateway(code: str, message: str) -> web.Response:
     """Return the error of a request that may have reached a replica, so that nobody sends it again unasked."""
-    error = error_json(kind="server_error", code=code, message=message)
+    error = error_json("server_error", code, message).encode()
     return _error(HTTPStatus.BAD_GATEWAY, code, error, RETRY_AFTER_SECONDS)
 
 
@@ -119,7 +114,7 @@ def no_replica() -> web.Response:
     """Return the error of a request that no replica took."""
     message = "no replica could take the request in time; try again"
     code = "no_replica"
-    error = error_json(kind="server_error", code=code, message=message)
+    error = error_json("server_error", code, message).encode()
     return _error(HTTPStatus.SERVICE_UNAVAILABLE, code, error, RETRY_AFTER_SECONDS)
 
 

@@ -5,11 +5,12 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from gptoss_runtime.activator.detour.answer import WholeAnswer, error_json, text_of
+from gptoss_runtime.activator.detour.answer import WholeAnswer, text_of
 from gptoss_runtime.activator.detour.moderation import Judgement, Moderator, Stage, Verdict
 from gptoss_runtime.activator.detour.relay import Collected, End
 from gptoss_runtime.activator.detour.words import Unreadable, main_field, text_of_request
 from gptoss_runtime.gateway_contract import ContentFilter
+from gptoss_runtime.openai_errors import error_json
 
 
 MAX_ANSWER_BYTES = 8_000_000
@@ -93,12 +94,12 @@ class Filter:
 
 
 def _refused(message: str, *, code: str = _REFUSED, param: str | None = None) -> Objection:
-    error = error_json(kind="invalid_request_error", code=code, message=message, param=param)
+    error = error_json("invalid_request_error", code, message, param).encode()
     return Objection(status=_BAD_REQUEST, code=code, error=error)
 
 
 def _unavailable() -> Objection:
     message = "the content filter gave no verdict; try again"
     code = "content_filter_unavailable"
-    error = error_json(kind="server_error", code=code, message=message)
+    error = error_json("server_error", code, message).encode()
     return Objection(status=_BAD_GATEWAY, code=code, error=error, retry_after_seconds=RETRY_AFTER_SECONDS)

@@ -6,15 +6,8 @@ https://docs.haproxy.org/3.0/management.html#9.3
 import asyncio
 from pathlib import Path
 
-from gptoss_runtime.activator.haproxy.servers import (
-    ACTIVATOR,
-    BACKEND,
-    BackendStat,
-    Replicas,
-    ServerStat,
-    UnreadableStat,
-    read_stat,
-)
+from gptoss_runtime.activator.haproxy.servers import Replicas, UnreadableStat, read_stat
+from gptoss_runtime.gateway_contract import Section
 
 
 TIMEOUT_SECONDS = 1.0
@@ -58,19 +51,11 @@ class RuntimeApi:
 
     async def replicas(self) -> Replicas:
         """Return the backend `replicas` and its servers, read at one moment. Raises RuntimeApiError."""
-        command = f"show stat {BACKEND} 6 -1"
+        command = f"show stat {Section.REPLICAS} 6 -1"
         try:
             return read_stat(await self.ask(command))
         except UnreadableStat as error:
             raise self._failed(command, str(error)) from error
-
-    async def servers(self) -> tuple[ServerStat, ...]:
-        """Return the replicas that HAProxy knows, usable or not. Raises RuntimeApiError."""
-        return (await self.replicas()).servers
-
-    async def backend(self) -> BackendStat:
-        """Return the counts of all replicas together. Raises RuntimeApiError."""
-        return (await self.replicas()).backend
 
     async def move_queue_to_activator(self) -> None:
         """Let HAProxy send the requests in its queue to the activator. Raises RuntimeApiError.
@@ -79,7 +64,7 @@ class RuntimeApi:
         stay there until they time out. HAProxy looks at the queue again when a server's limit is set, and a server
         without a limit never takes from the queue.
         """
-        await self.order(f"set maxconn server {BACKEND}/{ACTIVATOR} {NO_LIMIT}")
+        await self.order(f"set maxconn server {Section.REPLICAS}/{Section.ACTIVATOR} {NO_LIMIT}")
 
     async def _exchange(self, command: str) -> str:
         reader, writer = await asyncio.open_unix_connection(self._socket)

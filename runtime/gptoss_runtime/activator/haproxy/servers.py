@@ -5,11 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-
-BACKEND = "replicas"
-"""HAProxy's backend with a server for each replica."""
-ACTIVATOR = "activator"
-"""Its backup server: the activator itself."""
+from gptoss_runtime.gateway_contract import Section
 
 
 class ServerStatus(StrEnum):
@@ -76,7 +72,7 @@ def read_stat(text: str) -> Replicas:
         total = next(row for row in cells if row["svname"] == "BACKEND")
         queued = int(total["qcur"])
     except (IndexError, KeyError, StopIteration, ValueError) as error:
-        raise UnreadableStat(f"HAProxy's statistics of backend {BACKEND} cannot be read: {error!r}") from error
+        raise UnreadableStat(f"HAProxy's statistics of backend {Section.REPLICAS} cannot be read: {error!r}") from error
     # The backend's own count of running requests includes those that wait at the activator.
     return Replicas(
         backend=BackendStat(running=sum(server.running for server in servers), queued=queued), servers=servers
@@ -87,7 +83,11 @@ _COLUMNS = ("svname", "qcur", "scur", "slim", "status", "weight", "addr")
 
 
 def _is_replica(row: dict[str, str]) -> bool:
-    return row["svname"] not in {"BACKEND", ACTIVATOR} and bool(row["addr"]) and not row["status"].startswith("MAINT")
+    return (
+        row["svname"] not in {"BACKEND", Section.ACTIVATOR}
+        and bool(row["addr"])
+        and not row["status"].startswith("MAINT")
+    )
 
 
 def _server(row: dict[str, str]) -> ServerStat:

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 from gptoss_runtime.activator.haproxy.runtime_api import RuntimeApi, RuntimeApiError
-from gptoss_runtime.activator.tenants.secret import POLL_SECONDS, MountedSecret
+from gptoss_runtime.activator.secret import POLL_SECONDS, MountedSecret
 
 
 CERTIFICATE = "tls.crt"

@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from enum import Enum, auto
 from http import HTTPStatus
 
+from gptoss_runtime.activator.events import LARGEST_ERROR_BYTES, comment, error_end_of
 from gptoss_runtime.activator.forward import SEND_AGAIN, TRIES, Answer, Forwarder, ForwardError, Request
-from gptoss_runtime.activator.hold.events import LARGEST_ERROR_BYTES, comment, error_end
 from gptoss_runtime.activator.hold.refusal import Refusal, replicas_lost
 from gptoss_runtime.activator.hold.wire import Wire
 from gptoss_runtime.gateway_contract import HELD_STATUS, Header
@@ -140,7 +140,7 @@ class Carried:
             self._wire.refuse(refusal)
 
     async def _fail(self, body: bytes, status: int) -> None:
-        await self._wire.send(error_end(body, status))
+        await self._wire.send(error_end_of(body, status))
         self._wire.end_stream()
 
 

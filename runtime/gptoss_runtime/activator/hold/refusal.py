@@ -1,8 +1,9 @@
 """What a held request is told that cannot go on, as OpenAI's API would say it."""
 
-import json
 import math
 from dataclasses import dataclass
+
+from gptoss_runtime.openai_errors import error_json
 
 
 UNKNOWN_SECONDS = 5
@@ -27,8 +28,7 @@ class Refusal:
 
     def body(self) -> bytes:
         """Return the JSON that clients get."""
-        error = {"message": self.message, "type": self.kind, "param": None, "code": self.code}
-        return json.dumps({"error": error}, separators=(",", ":")).encode()
+        return error_json(self.kind, self.code, self.message).encode()
 
 
 def retry_after_seconds(estimate_seconds: float | None) -> int:

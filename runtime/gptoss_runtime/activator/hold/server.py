@@ -32,8 +32,8 @@ class Held:
     def __init__(self, wire: Wire, request_id: str) -> None:
         self.id = request_id
         self.wire = wire
-        self.kept: Request | None = None
-        """The request, where the activator may have to send it."""
+        self.kept_bytes = 0
+        """Of the body, where the activator may have to send the request."""
         self.timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
         self._turn: Turn | None = None
@@ -95,8 +95,8 @@ class HoldServer:
         self._ended.clear()
         is_stream, is_fresh = wants_stream(request.body), age_seconds(request) < FRESH_SECONDS
         if (is_stream or not is_fresh) and self._kept_bytes + len(request.body) <= KEPT_BODIES_BYTES:
-            held.kept = request
-            self._kept_bytes += len(request.body)
+            held.kept_bytes = len(request.body)
+            self._kept_bytes += held.kept_bytes
             beat = self._orders.heartbeat_seconds
             if is_fresh:
                 held.timer = asyncio.get_running_loop().call_later(beat, self._carry, held, request, beat, 0.0)
@@ -135,8 +135,7 @@ class HoldServer:
             return
         self._hold.forget(held)
         self._carried.discard(held.id)
-        if held.kept is not None:
-            self._kept_bytes -= len(held.kept.body)
+        self._kept_bytes -= held.kept_bytes
         if held.timer is not None:
             held.timer.cancel()
         if held.task is not None:

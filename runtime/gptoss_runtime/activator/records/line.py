@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-from gptoss_runtime.activator.haproxy.servers import BACKEND
+from gptoss_runtime.gateway_contract import Section
 
 
 OK = 200
@@ -13,10 +13,11 @@ CLIENT_ERROR = 400
 """The first status of a request that failed by its client."""
 SERVER_ERROR = 500
 """The first status of a request that failed by a server."""
-LONG_PROMPTS = "long_prompts"
-DETOUR = "detour"
-"""Backends, beside that of the replicas, whose requests come back by the inner socket."""
-ACTIVATOR = "activator"
+REPLICAS = Section.REPLICAS.value
+LONG_PROMPTS = Section.LONG_PROMPTS.value
+DETOUR = Section.DETOUR.value
+"""Backends. Requests to the last two come back by the inner socket."""
+ACTIVATOR = Section.ACTIVATOR.value
 """What the line names as replica of a request that the activator answered itself."""
 _UNIX = "unix"
 """How the address of an activator's socket begins."""
@@ -25,7 +26,7 @@ NONE = "-"
 
 
 class Line(msgspec.Struct, gc=False):
-    """HAProxy's line. The names are those of `gateway_contract.LogField`, where they are explained."""
+    """HAProxy's line. The names are those of `gateway_log.LogField`, where they are explained."""
 
     time: str
     id: str
@@ -124,10 +125,10 @@ def ended_of(line: Line) -> Ended:
 
 def _answered(line: Line) -> Ended:
     """Return what the answer of a request meant that ended in order."""
-    by_activator = (line.replica[:4] == _UNIX and line.backend == BACKEND) or line.inner_replica[:4] == _UNIX
+    by_activator = (line.replica[:4] == _UNIX and line.backend == REPLICAS) or line.inner_replica[:4] == _UNIX
     if by_activator and line.status == TOO_MANY_REQUESTS:
         return Ended.HELD_TOO_LONG
-    if line.status < CLIENT_ERROR or line.backend == BACKEND or line.inner_replica != NONE:
+    if line.status < CLIENT_ERROR or line.backend == REPLICAS or line.inner_replica != NONE:
         return Ended.COMPLETED
     if line.backend == LONG_PROMPTS or line.inner_queue_ms != NONE:
         return _ANSWERED_INSIDE.get(line.status, Ended.OTHER)
@@ -151,7 +152,7 @@ def expects_usage(line: Line) -> bool:
     if line.status != OK:
         return False
     # A held stream goes through the activator, but a replica answered it.
-    return line.backend == BACKEND or replica_of(line) not in {None, ACTIVATOR}
+    return line.backend == REPLICAS or replica_of(line) not in {None, ACTIVATOR}
 
 
 def was_for_replicas(line: Line, ended: Ended) -> bool:
@@ -161,7 +162,7 @@ def was_for_replicas(line: Line, ended: Ended) -> bool:
     """
     if line.backend == DETOUR:
         return line.inner_replica != NONE or line.inner_queue_ms != NONE
-    return (line.backend == BACKEND or line.backend == LONG_PROMPTS) and ended != Ended.REFUSED  # noqa: PLR1714 - fast
+    return (line.backend == REPLICAS or line.backend == LONG_PROMPTS) and ended != Ended.REFUSED  # noqa: PLR1714 - fast
 
 
 def retries_of(line: Line) -> int:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from gptoss_runtime.activator.haproxy.servers import BACKEND
 from gptoss_runtime.activator.records.line import (
     ACTIVATOR,
     DETOUR,
     LONG_PROMPTS,
     NONE,
+    REPLICAS,
     Ended,
     Line,
     ended_of,
@@ -21,7 +21,7 @@ from gptoss_runtime.activator.records.line import (
 from gptoss_runtime.gateway_contract import ANONYMOUS, GatewayOrders
 
 
-_BEHIND_THE_DOOR = frozenset({BACKEND, LONG_PROMPTS, DETOUR})
+_BEHIND_THE_DOOR = frozenset({REPLICAS, LONG_PROMPTS, DETOUR})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ def records_of(lines: Iterable[Line], usual: Usual) -> list[Record]:
         replica = replica_of(line)
         queue_ms, connect_ms, response_ms, total_ms = line.queue_ms, line.connect_ms, line.response_ms, line.total_ms
         # A held stream has its head long before its first token: then nobody knows when that came.
-        is_known = not (replica is ACTIVATOR and backend == BACKEND)
+        is_known = not (replica is ACTIVATOR and backend == REPLICAS)
         has_begun = is_known and queue_ms >= 0 and connect_ms >= 0 and response_ms >= 0
         ttft_ms = queue_ms + connect_ms + response_ms if has_begun else None
         if line.inner_queue_ms != NONE and line.inner_queue_ms.isdecimal():

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from gptoss_runtime.activator.haproxy.maps import Maps
 from gptoss_runtime.activator.records.telemetry import Counts
+from gptoss_runtime.activator.secret import POLL_SECONDS, MountedSecret
 from gptoss_runtime.activator.tenants.keys import NOBODY, KeySet, read_keys
 from gptoss_runtime.activator.tenants.quotas import Quotas
-from gptoss_runtime.activator.tenants.secret import POLL_SECONDS, MountedSecret
 from gptoss_runtime.gateway_contract import PRIORITY_CLASSES, Map, Tier
 
 

@@ -64,10 +64,6 @@ class TokenWindow:
         self._forget(int(now))
         return sum(tokens for _, tokens in self._seconds)
 
-    def is_empty(self) -> bool:
-        """Return whether there is nothing in it."""
-        return not self._seconds
-
     def blocked_seconds(self, limit: int, others: int, now: float) -> int:
         """Return how long the tenant must wait until less than `limit` tokens are in the window. Zero: he need not.
 

@@ -1,10 +1,10 @@
 """What HAProxy answers by itself, in the shape that OpenAI's clients expect."""
 
-import json
 from collections.abc import Iterator
 
 from gptoss_operator.core.render.haproxy.places import Places
 from gptoss_runtime.gateway_contract import Header
+from gptoss_runtime.openai_errors import error_json
 
 
 RETRY_AFTER_SECONDS = {429: 1, 503: 5}
@@ -31,12 +31,6 @@ def silent(status: int) -> str:
     if a chunk's size or extension fills the buffer. So nobody is answered who does not end his request.
     """
     return f"errorfile {status} /dev/null"
-
-
-def error_json(kind: str, code: str, message: str, param: str | None = None) -> str:
-    """Return an error as OpenAI's clients expect it."""
-    error = {"message": message, "type": kind, "param": param, "code": code}
-    return json.dumps({"error": error}, separators=(",", ":"))
 
 
 def own_errors(places: Places) -> Iterator[str]:

@@ -6,7 +6,7 @@ from gptoss_operator.api.routing import RoutingSpec, RoutingStrategy
 from gptoss_operator.core.render.haproxy.body import BODY, DETERMINISTIC
 from gptoss_operator.core.render.haproxy.places import Places
 from gptoss_runtime.contract import AGENT_PORT, HEALTH_PORT, OPENAI_PORT
-from gptoss_runtime.gateway_contract import Header, Socket
+from gptoss_runtime.gateway_contract import Header, Section, Socket
 
 
 MIN_SLOTS = 32
@@ -71,7 +71,7 @@ def servers(records: str, desired_replicas: int, max_num_seqs: int, places: Plac
             f"server-template replica {slots(desired_replicas)} {records} "
             f"resolvers dns resolve-opts ignore-weight init-addr none {checks}"
         )
-    yield f"server activator {places.socket(Socket.HOLD)} backup"
+    yield f"server {Section.ACTIVATOR} {places.socket(Socket.HOLD)} backup"
 
 
 def round_trip() -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The line that HAProxy sends to the activator for each request: one JSON object."""
 
-from gptoss_runtime.gateway_contract import LogField
+from gptoss_runtime.gateway_log import LogField
 
 
 TRACE_LENGTH = 64

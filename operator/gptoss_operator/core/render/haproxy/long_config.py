@@ -12,7 +12,7 @@ from gptoss_operator.core.render.haproxy.body import affinity_rules, body_rules,
 from gptoss_operator.core.render.haproxy.errors import own_errors
 from gptoss_operator.core.render.haproxy.lanes import detours, marks
 from gptoss_operator.core.render.haproxy.places import Places
-from gptoss_runtime.gateway_contract import Header, Socket
+from gptoss_runtime.gateway_contract import Header, Section, Socket
 
 
 HEADROOM_BYTES = 65536
@@ -33,7 +33,7 @@ def long_config(
         f"http-response set-header {Header.STREAM} %[var(txn.stream)] if {{ var(txn.stream) -m found }}",
         *([f"http-request set-var(txn.detour) bool(1) if {detour}"] if detour else []),
         forget_body("TRUE"),
-        *(["use_backend detour if { var(txn.detour) -m found }"] if detour else []),
+        *([f"use_backend {Section.DETOUR} if {{ var(txn.detour) -m found }}"] if detour else []),
     ]
     return f"""\
 # Written by the gpt-oss operator for {title}. Changes here are overwritten.
@@ -73,7 +73,8 @@ backend inner
 
 
 def _detour(places: Places) -> str:
-    return f"\nbackend detour\n  retry-on conn-failure\n  server activator {places.socket(Socket.DETOUR)}\n"
+    server = f"server {Section.ACTIVATOR} {places.socket(Socket.DETOUR)}"
+    return f"\nbackend {Section.DETOUR}\n  retry-on conn-failure\n  {server}\n"
 
 
 def _lines(rules: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from gptoss_operator.core.render.haproxy.lanes import balance, detours, marks, r
 from gptoss_operator.core.render.haproxy.log import TRACE_LENGTH, log_format
 from gptoss_operator.core.render.haproxy.places import Places
 from gptoss_operator.core.render.haproxy.script import SCRIPT_FILE
-from gptoss_runtime.gateway_contract import Header, Socket
+from gptoss_runtime.gateway_contract import LEAVING, Header, Section, Socket
 
 
 BUFFER_BYTES = 16384
@@ -55,9 +55,9 @@ def main_config(
             _door(spec, models, places),
             tenant_table() if spec.api_keys else "",
             _inner(places),
-            _section("backend replicas", _replicas(spec, records, desired_replicas, max_num_seqs, places)),
+            _section(f"backend {Section.REPLICAS}", _replicas(spec, records, desired_replicas, max_num_seqs, places)),
             _section(
-                "backend long_prompts",
+                f"backend {Section.LONG_PROMPTS}",
                 (
                     *round_trip(),
                     "retry-on conn-failure",
@@ -67,8 +67,8 @@ def main_config(
                 ),
             ),
             _section(
-                "backend detour",
-                (*round_trip(), "retry-on conn-failure", f"server activator {places.socket(Socket.DETOUR)}"),
+                f"backend {Section.DETOUR}",
+                (*round_trip(), "retry-on conn-failure", f"server {Section.ACTIVATOR} {places.socket(Socket.DETOUR)}"),
             )
             if detours(spec)
             else "",
@@ -79,7 +79,7 @@ def main_config(
 
 def _global(spec: RoutingSpec, drain_seconds: int, places: Places) -> str:
     lines = [
-        f"log ring@activator len {LOG_LINE_BYTES} format raw local0 info",
+        f"log ring@{Section.ACTIVATOR} len {LOG_LINE_BYTES} format raw local0 info",
         # News of servers also in the container's own log; requests are the activator's to write.
         "log stdout format raw local1 notice",
         f"stats socket {places.run}/{Socket.RUNTIME} mode 600 level admin",
@@ -108,9 +108,9 @@ def _log_ring(places: Places) -> str:
         f"size {LOG_RING_BYTES}",
         "timeout connect 1s",
         "timeout server 10s",
-        f"server activator {places.socket(Socket.LOG)} log-proto legacy",
+        f"server {Section.ACTIVATOR} {places.socket(Socket.LOG)} log-proto legacy",
     )
-    return _section("ring activator", lines)
+    return _section(f"ring {Section.ACTIVATOR}", lines)
 
 
 def _defaults(spec: RoutingSpec, places: Places) -> str:
@@ -198,7 +198,7 @@ def _door(spec: RoutingSpec, models: Sequence[str], places: Places) -> str:
             429,
             "queue_full",
             "every replica is busy; try again",
-            when=f"if {{ queue(replicas) ge {spec.queue.max_requests} }}",
+            when=f"if {{ queue({Section.REPLICAS}) ge {spec.queue.max_requests} }}",
             early=True,
         ),
         *([f"http-request set-var(txn.detour) bool(1) if {short} {detour}"] if detour else []),
@@ -208,12 +208,12 @@ def _door(spec: RoutingSpec, models: Sequence[str], places: Places) -> str:
         f"http-after-response set-var(txn.code) res.hdr({Header.CODE}) if {{ status ge 400 }}",
         queue_timeout_is_429(),
         f"http-after-response set-header {Header.REQUEST_ID} %[unique-id]",
-        "http-after-response set-header connection close if { var(proc.leaving) -m bool }",
-        "use_backend long_prompts if is_post long_body",
-        *(["use_backend detour if { var(txn.detour) -m found }"] if detour else []),
-        "default_backend replicas",
+        f"http-after-response set-header connection close if {{ var({LEAVING}) -m bool }}",
+        f"use_backend {Section.LONG_PROMPTS} if is_post long_body",
+        *([f"use_backend {Section.DETOUR} if {{ var(txn.detour) -m found }}"] if detour else []),
+        f"default_backend {Section.REPLICAS}",
     ]
-    return _section("frontend openai", lines)
+    return _section(f"frontend {Section.CLIENTS}", lines)
 
 
 def _inner(places: Places) -> str:
@@ -229,7 +229,7 @@ def _inner(places: Places) -> str:
         f"http-response set-header {Header.REPLICA} %si",
         f"http-response set-header {Header.QUEUE_MS} %Tw",
         f"http-request lua.expect_stream if {{ req.hdr({Header.STREAM}) -m found }}",
-        "default_backend replicas",
+        f"default_backend {Section.REPLICAS}",
     )
     return _section("frontend inner", lines)
 
@@ -253,7 +253,7 @@ def _health(places: Places) -> str:
         f"bind {places.health_bind}",
         "no log",
         "monitor-uri /healthz",
-        "monitor fail if { var(proc.leaving) -m bool }",
+        f"monitor fail if {{ var({LEAVING}) -m bool }}",
         "http-request use-service prometheus-exporter if { path /metrics }",
         "http-request return status 404",
     )
