@@ -4,12 +4,12 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gptoss_runtime.contract import TERMINATION_LOG, ContractError, ExitCode
 from gptoss_runtime.orders import ServerOrders
-from gptoss_runtime.server.args import BadOrdersError, Command, plan_command
+from gptoss_runtime.server.args import BadOrdersError, Command, check_orders, plan_command
 from gptoss_runtime.server.process import StartError
 from gptoss_runtime.server.settings import Settings, read_facts, read_orders, read_settings
 from gptoss_runtime.server.verdict import exit_code, termination_message
@@ -32,22 +32,30 @@ def serve(environment: Mapping[str, str]) -> int:
     try:
         settings = read_settings(environment)
         orders = read_orders(environment)
-        command = plan_command(orders, read_facts(orders, settings, environment))
+        # Before weights are fetched, which takes long.
+        check_orders(orders, read_facts(orders, settings, environment))
     except (ContractError, BadOrdersError) as error:
         _leave_message(termination_log, str(error))
         return ExitCode.BAD_ORDERS
-    return _run(orders, command, settings)
+
+    def plan() -> Command:
+        """Return vLLM's command, as the pod is now. Raises BadOrdersError."""
+        return plan_command(orders, read_facts(orders, settings, environment))
+
+    return _run(orders, plan, settings)
 
 
-def _run(orders: ServerOrders, command: Command, settings: Settings) -> int:
+def _run(orders: ServerOrders, plan: Callable[[], Command], settings: Settings) -> int:
     # Only now: bad orders are told in a tenth of a second, without loading an HTTP library.
     import asyncio  # noqa: PLC0415
 
     from gptoss_runtime.server.supervisor import run  # noqa: PLC0415
 
-    log.info("Starting %s", " ".join([*settings.vllm_command, *command.arguments]))
     try:
-        ending = asyncio.run(run(orders, command, settings))
+        ending = asyncio.run(run(orders, plan, settings))
+    except BadOrdersError as error:
+        _leave_message(settings.termination_log, str(error))
+        return ExitCode.BAD_ORDERS
     except (StartError, OSError) as error:
         _leave_message(settings.termination_log, str(error))
         return ExitCode.START_FAILED

@@ -70,21 +70,29 @@ def is_directory(model: str) -> bool:
     return model.startswith(("/", "."))
 
 
+def check_orders(orders: ServerOrders, facts: PodFacts) -> None:
+    """Raise BadOrdersError with everything that is wrong, as far as it shows before the weights are fetched."""
+    if refusals := refuse(orders, facts, fetched=orders.weights is None):
+        raise BadOrdersError("; ".join(refusals))
+
+
 def plan_command(orders: ServerOrders, facts: PodFacts) -> Command:
-    """Return how to start vLLM for `orders`.
+    """Return how to start vLLM for `orders`, whose weights have been fetched.
 
     Raises BadOrdersError with everything that is wrong, not only the first of it.
     """
-    refusals = refuse(orders, facts)
-    if refusals:
+    if refusals := refuse(orders, facts):
         raise BadOrdersError("; ".join(refusals))
     return Command(arguments=_arguments(orders, facts), environment=_environment(orders, facts))
 
 
-def refuse(orders: ServerOrders, facts: PodFacts) -> tuple[str, ...]:
-    """Return what is wrong with `orders` on this pod, a sentence with a remedy each."""
+def refuse(orders: ServerOrders, facts: PodFacts, *, fetched: bool = True) -> tuple[str, ...]:
+    """Return what is wrong with `orders` on this pod, a sentence with a remedy each.
+
+    While the weights are not `fetched`, their directory is not looked at.
+    """
     return (
-        *_refuse_model(orders.model, facts.model_directory),
+        *_refuse_model(orders.model, facts.model_directory if fetched else None),
         *_refuse_sizes(orders),
         *_refuse_names(orders.served_names),
         *refusals_of(orders.extra_args),
