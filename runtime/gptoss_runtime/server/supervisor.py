@@ -7,6 +7,7 @@ import asyncio
 import logging
 import signal
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 
 from gptoss_runtime.contract import Phase
@@ -36,10 +37,10 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger(__name__)
 
 
-async def run(orders: ServerOrders, command: Command, settings: Settings) -> Ending:
+async def run(orders: ServerOrders, plan: Callable[[], Command], settings: Settings) -> Ending:
     """Run vLLM until it ends, by itself or because we were asked to stop, and return how it did.
 
-    Raises StartError when it cannot be started, OSError when one of our ports is taken.
+    Raises BadOrdersError from `plan`, StartError when vLLM cannot be started, OSError when one of our ports is taken.
     """
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(new_session())
@@ -59,6 +60,7 @@ async def run(orders: ServerOrders, command: Command, settings: Settings) -> End
         stack.callback(agent.close)
         counting = asyncio.create_task(keep_counting(gateways, engine.ask_in_flight))
         stack.callback(counting.cancel)
+        command = plan()
         process = Process.start([*settings.vllm_command, *command.arguments], command.environment)
         stack.callback(process.kill_group)
         return await supervisor.watch(process)

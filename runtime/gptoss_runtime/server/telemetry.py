@@ -1,16 +1,18 @@
 """From vLLM's exposition to the few numbers of the state document. Pure. Metric names are those of vLLM 0.32."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from gptoss_runtime.contract import Counter, Gauge
-from gptoss_runtime.exposition import label_values, read_samples, total
+from gptoss_runtime.exposition import Sample, label_values, read_samples, total
 
 
 _FINISHED = "vllm:request_success_total"
 _FINISHED_REASON = "finished_reason"
 _COUNTERS = MappingProxyType(
     {
+        Counter.ENGINE_STEPS: "vllm:iteration_tokens_total_count",
         Counter.PROMPT_TOKENS: "vllm:prompt_tokens_total",
         Counter.GENERATION_TOKENS: "vllm:generation_tokens_total",
         Counter.REQUESTS_FINISHED: _FINISHED,
@@ -27,7 +29,11 @@ _GAUGES = MappingProxyType(
         Gauge.KV_CACHE_USAGE: "vllm:kv_cache_usage_perc",
     }
 )
-_NAMES = frozenset({*_COUNTERS.values(), *_GAUGES.values()})
+_CACHE = "vllm:cache_config_info"
+_CACHE_TOKENS = "kv_cache_size_tokens"
+"""What vLLM logs as "KV cache size". Its blocks times their size would be more: layers with a window share the pool."""
+NAMES = frozenset({*_COUNTERS.values(), *_GAUGES.values(), _CACHE})
+"""Samples that are read here. The middleware offers them alone, which is cheaper than all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +46,12 @@ class Numbers:
 
 def numbers_of(exposition: str) -> Numbers:
     """Return the numbers in vLLM's `/metrics`, summed over its engines."""
-    samples = read_samples(exposition, _NAMES)
+    samples = read_samples(exposition, NAMES)
     counters = {str(key): total(samples, name) for key, name in _COUNTERS.items()}
     for reason in label_values(samples, _FINISHED, _FINISHED_REASON):
         counters[f"{Counter.REQUESTS_FINISHED}_{reason}"] = total(samples, _FINISHED, **{_FINISHED_REASON: reason})
     gauges = {str(key): total(samples, name) for key, name in _GAUGES.items()}
+    gauges[Gauge.KV_TOKENS] = _cache_tokens(samples)
     return Numbers(counters=_known(counters), gauges=_known(gauges))
 
 
@@ -60,6 +67,11 @@ def in_flight(load: int | None, numbers: Numbers | None) -> int | None:
     if load is not None:
         counts.append(max(load, 0))
     return max(counts) if counts else None
+
+
+def _cache_tokens(samples: Iterable[Sample]) -> float | None:
+    words = [sample.labels.get(_CACHE_TOKENS, "") for sample in samples if sample.name == _CACHE]
+    return float(sum(map(int, words))) if words and all(word.isdecimal() for word in words) else None
 
 
 def _known(values: dict[str, float | None]) -> dict[str, float]:
