@@ -9,7 +9,7 @@ from gptoss_operator.core.observation import Manifest
 from gptoss_operator.core.render.haproxy.lanes import slots
 from gptoss_operator.core.render.pod import pod_template
 from gptoss_operator.core.render.statefulset import replica_set, revision_of
-from gptoss_runtime.orders import ServerOrders
+from gptoss_runtime.orders import ServerOrders, WeightsOrder
 from tests.core.builders import OPTIONS, OWNER
 from tests.core.golden import GOLDEN, manifests
 
@@ -37,7 +37,8 @@ def test_orders_follow_from_the_spec() -> None:
         engine={"maxModelLen": 4096, "maxNumSeqs": 16, "gpuMemoryUtilization": 0.9, "extraArgs": ["--enforce-eager"]},
     )
     assert orders_of(pod) == ServerOrders(
-        model="openai/gpt-oss-20b",
+        model="/cache/weights/openai--gpt-oss-20b-719424f1",
+        weights=WeightsOrder(source="hf://openai/gpt-oss-20b", directory="/cache/weights/openai--gpt-oss-20b-719424f1"),
         served_names=("openai/gpt-oss-20b",),
         tensor_parallel_size=4,
         max_model_len=4096,
@@ -63,7 +64,9 @@ def test_a_token_reaches_the_server_as_a_reference_only() -> None:
     token = {"name": "hub", "key": "token"}
     source = {"huggingFace": {"repository": "me/mine", "revision": "abc", "tokenSecretRef": token}}
     pod = a_pod_spec(model={"source": source})
-    assert (orders_of(pod).model, orders_of(pod).revision) == ("me/mine", "abc")
+    order = orders_of(pod).weights
+    assert order is not None
+    assert (order.source, order.revision, order.directory) == ("hf://me/mine", "abc", orders_of(pod).model)
     assert {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": token}} in pod["containers"][0]["env"]
 
 

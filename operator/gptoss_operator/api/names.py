@@ -24,6 +24,8 @@ LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_DEPLOYMENT: Final = f"{GROUP}/deployment"
 LABEL_SLOT: Final = f"{GROUP}/slot"
 LABEL_REVISION: Final = f"{GROUP}/revision"
+LABEL_WEIGHTS: Final = f"{GROUP}/weights"
+"""On a Job: which weights it brings into which claim, as a digest."""
 ANNOTATION_CONFIG: Final = f"{GROUP}/config"
 """On a gateway pod: digest of its configuration."""
 ANNOTATION_KEYS: Final = f"{GROUP}/keys"
@@ -31,12 +33,15 @@ ANNOTATION_KEYS: Final = f"{GROUP}/keys"
 
 COMPONENT_REPLICA: Final = "replica"
 COMPONENT_GATEWAY: Final = "gateway"
+COMPONENT_WEIGHTS: Final = "weights"
+"""The Job that fills a cache claim, and the claim."""
 APP: Final = "gpt-oss"
 
 REPLICA_CONTAINER: Final = "server"
 GATEWAY_CONTAINER: Final = "haproxy"
 ACTIVATOR_CONTAINER: Final = "activator"
 LONG_PROMPTS_CONTAINER: Final = "long-prompts"
+FETCH_CONTAINER: Final = "fetch"
 
 
 def replica(deployment: str, slot: int) -> str:
@@ -67,6 +72,16 @@ def gateways_service(deployment: str) -> str:
 def inference_pool(deployment: str) -> str:
     """Return the name of the InferencePool of the replicas."""
     return f"{deployment}-replicas"
+
+
+def cache_claim(deployment: str) -> str:
+    """Return the name of the PersistentVolumeClaim that the operator makes for fetched weights."""
+    return f"{deployment}-cache"
+
+
+def weights_job(deployment: str, digest: str) -> str:
+    """Return the name of the Job that fetches weights. A Job cannot be changed, so another one has another digest."""
+    return f"{deployment}-weights-{digest}"
 
 
 def client_service(deployment: str) -> str:

@@ -19,6 +19,8 @@ class ConditionType(StrEnum):
     """Replicas are being started, replaced or removed."""
     DEGRADED = "Degraded"
     """Something is wrong that a person may have to see to."""
+    MODEL_CACHED = "ModelCached"
+    """The weights are in the cache's claim. Present only where a Job fetches them."""
     RECONCILING = "Reconciling"
     """kstatus: work is under way. Present only while True."""
     STALLED = "Stalled"
@@ -62,6 +64,10 @@ class Reason(StrEnum):
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - a word for programs
     KIND_NOT_INSTALLED = "KindNotInstalled"
 
+    WEIGHTS_CACHED = "WeightsCached"
+    WEIGHTS_FETCHING = "WeightsFetching"
+    WEIGHTS_FETCH_FAILED = "WeightsFetchFailed"
+
     REPLICA_CREATED = "ReplicaCreated"
     REPLICA_REMOVED = "ReplicaRemoved"
     REPLICA_REPLACED = "ReplicaReplaced"
@@ -97,6 +103,17 @@ class ResolvedDefaults(ApiModel):
     """GPUs that share the model, for a spec that says `auto`."""
 
 
+class CachedWeights(ApiModel):
+    """Weights that a Job has brought into a claim."""
+
+    claim: str
+    """Name of the claim."""
+    claim_uid: str = ""
+    """Which one of that name, for a claim that the operator made."""
+    directory: str
+    """Where they are in it, below `weights`."""
+
+
 class GptOssStatus(ApiModel):
     """What the operator last saw and decided."""
 
@@ -105,7 +122,8 @@ class GptOssStatus(ApiModel):
     conditions: tuple[Condition, ...] = Field(
         default=(), json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
     )
-    """Accepted, Available, Progressing, Degraded; Reconciling and Stalled while they are True."""
+    """Accepted, Available, Progressing, Degraded; ModelCached with a cache claim; Reconciling and Stalled while they
+    are True."""
     url: str | None = None
     """Base URL for OpenAI clients inside the cluster."""
     served_model: str | None = None
@@ -130,3 +148,5 @@ class GptOssStatus(ApiModel):
     """Image of the model server that is used: the spec's, else the resolved one."""
     resolved: ResolvedDefaults | None = None
     """Defaults as they were chosen for this object. A newer operator does not change them."""
+    cached_weights: tuple[CachedWeights, ...] | None = None
+    """What is in the cache's claim, so that it is not fetched again when the Job that did so is deleted."""

@@ -10,6 +10,7 @@ from gptoss_operator.api.status import Condition, ConditionType, Reason
 from gptoss_operator.core.fleet import Action, Replica, Step
 from gptoss_operator.core.health import Judgement, PodState
 from gptoss_operator.core.observation import Owner, Problem
+from gptoss_operator.core.weights import Stage, Weights
 
 
 MESSAGE_LENGTH = 1024
@@ -54,6 +55,7 @@ def assess(
     replicas: Sequence[Replica],
     steps: Sequence[Step],
     gateway: GatewayView,
+    weights: Weights,
     problems: Sequence[Problem],
 ) -> tuple[Finding, ...]:
     """Return the conditions of an object whose spec is understood."""
@@ -61,10 +63,11 @@ def assess(
     passing = [problem for problem in problems if problem.reason is Reason.EARLIER_BEING_REMOVED]
     problems = [problem for problem in problems if problem not in passing]
     accepted = _accepted([problem for problem in problems if problem.reason not in BESIDE])
-    degraded = _degraded(owner, replicas, gateway, problems)
-    progressing = _waiting_for(passing) or _progressing(owner, replicas, steps, gateway)
+    degraded = _degraded(owner, replicas, gateway, weights, problems)
+    progressing = _waiting_for(passing) or _fetching(weights) or _progressing(owner, replicas, steps, gateway)
     available = _available(owner, desired, replicas, gateway, degraded)
     stalled = not accepted.holds or (degraded.reason in STALLING and not any(r.ready for r in replicas))
+    stalled = stalled or weights.stage is Stage.FAILED
     kstatus: tuple[Finding, ...] = ()
     if stalled:
         why = degraded if accepted.holds else accepted
@@ -72,7 +75,7 @@ def assess(
     elif progressing.holds:
         reason, message = progressing.reason, progressing.message
         kstatus = (Finding(type=ConditionType.RECONCILING, holds=True, reason=reason, message=message),)
-    return (accepted, available, progressing, degraded, *kstatus)
+    return (accepted, available, progressing, degraded, *_cached(weights), *kstatus)
 
 
 def dated(
@@ -150,6 +153,28 @@ def _progressing(owner: Owner, replicas: Sequence[Replica], steps: Sequence[Step
     )
 
 
+def _cached(weights: Weights) -> Iterable[Finding]:
+    """Yield whether the weights are in the cache's claim, where a Job brings them there."""
+    reasons = {
+        Stage.CACHED: Reason.WEIGHTS_CACHED,
+        Stage.FETCHING: Reason.WEIGHTS_FETCHING,
+        Stage.FAILED: Reason.WEIGHTS_FETCH_FAILED,
+    }
+    if reason := reasons.get(weights.stage):
+        holds = weights.stage is Stage.CACHED
+        yield Finding(type=ConditionType.MODEL_CACHED, holds=holds, reason=reason, message=weights.message)
+
+
+def _fetching(weights: Weights) -> Finding | None:
+    """Return that replicas wait for their weights, or that they wait in vain."""
+    if weights.stage is Stage.FETCHING:
+        return _on_the_way(Reason.WEIGHTS_FETCHING, weights.message)
+    if weights.stage is Stage.FAILED:
+        reason, message = Reason.WEIGHTS_FETCH_FAILED, weights.message
+        return Finding(type=ConditionType.PROGRESSING, holds=False, reason=reason, message=message)
+    return None
+
+
 def _waiting_for(passing: Sequence[Problem]) -> Finding | None:
     """Return what is waited for before anything else can be done."""
     if not passing:
@@ -161,31 +186,39 @@ def _on_the_way(reason: Reason, message: str) -> Finding:
     return Finding(type=ConditionType.PROGRESSING, holds=True, reason=reason, message=message)
 
 
-def _degraded(owner: Owner, replicas: Sequence[Replica], gateway: GatewayView, problems: Sequence[Problem]) -> Finding:
-    """Return what is wrong: a refused object, then the failing replicas, then the gateway, then what is beside it.
+def _degraded(
+    owner: Owner, replicas: Sequence[Replica], gateway: GatewayView, weights: Weights, problems: Sequence[Problem]
+) -> Finding:
+    """Return what is wrong: a refused object, failing replicas, their weights, the gateway, then what is beside it.
 
     A missing Secret goes before the gateway, which may fail because of it.
     """
     refusals = [problem for problem in problems if problem.reason not in BESIDE]
     secrets, kinds = ([problem for problem in problems if problem.reason is reason] for reason in BESIDE)
-    failing = {r.slot: r.judgement for r in replicas if r.exists and r.judgement.state is PodState.FAILING}
-    if refusals:
-        return _problems(refusals)
-    if failing:
-        first = failing[min(failing)]
-        return _wrong(first.reason, _each(owner, {slot: j.message for slot, j in failing.items()}))
-    if secrets:
-        return _problems(secrets)
-    if gateway.trouble:
-        return _wrong(Reason.GATEWAY_FAILED, f"gateway: {gateway.trouble.message}")
-    if kinds:
-        return _problems(kinds)
-    return Finding(
+    candidates = (
+        _problems(refusals),
+        _failing(owner, replicas),
+        weights.trouble and _wrong(weights.trouble.reason, weights.trouble.message),
+        _problems(secrets),
+        gateway.trouble and _wrong(Reason.GATEWAY_FAILED, f"gateway: {gateway.trouble.message}"),
+        _problems(kinds),
+    )
+    nothing = Finding(
         type=ConditionType.DEGRADED, holds=False, reason=Reason.AS_EXPECTED, message="nothing is known to be wrong"
     )
+    return next((found for found in candidates if found), nothing)
 
 
-def _problems(problems: Sequence[Problem]) -> Finding:
+def _failing(owner: Owner, replicas: Sequence[Replica]) -> Finding | None:
+    failing = {r.slot: r.judgement for r in replicas if r.exists and r.judgement.state is PodState.FAILING}
+    if not failing:
+        return None
+    return _wrong(failing[min(failing)].reason, _each(owner, {slot: j.message for slot, j in failing.items()}))
+
+
+def _problems(problems: Sequence[Problem]) -> Finding | None:
+    if not problems:
+        return None
     return _wrong(problems[0].reason, "; ".join(sorted(problem.message for problem in problems)))
 
 

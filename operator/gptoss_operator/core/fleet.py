@@ -111,6 +111,15 @@ def decide_fleet(desired: int, replicas: Sequence[Replica], revision: str) -> tu
     )
 
 
+def held_back(steps: Iterable[Step], why: str) -> tuple[Step, ...]:
+    """Return `steps` without those that need the new template: none is created, and the others stay as they are."""
+    return tuple(
+        step if step.action in (Action.KEEP, Action.REMOVE) else Step(slot=step.slot, action=Action.HOLD, reason=why)
+        for step in steps
+        if step.action is not Action.CREATE
+    )
+
+
 def _updates(kept: Sequence[Replica], revision: str, *, all_there: bool) -> Iterable[Step]:
     """Yield the steps that bring `kept` to `revision`, at most one of which takes a ready replica away."""
     may_disturb = all_there and all(replica.ready for replica in kept)

@@ -5,7 +5,7 @@ The reflectors decode the API server's JSON straight into these, so that thousan
 
 from datetime import datetime
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gptoss_operator.api import names
 
@@ -101,6 +101,7 @@ class PodStatus(Struct, frozen=True, rename="camel"):
     phase: str = ""
     reason: str = ""
     message: str = ""
+    pod_ip: str = field(default="", name="podIP")
     conditions: tuple[PodCondition, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
     init_container_statuses: tuple[ContainerStatus, ...] = ()
@@ -114,6 +115,22 @@ class Pod(Struct, frozen=True):
     status: PodStatus = PodStatus()
 
 
+class ChildCondition(Struct, frozen=True):
+    """What a controller says of an object."""
+
+    type: str
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+
+
+class ChildStatus(Struct, frozen=True, rename="camel"):
+    """How an object is. Read of Jobs only."""
+
+    start_time: datetime | None = None
+    conditions: tuple[ChildCondition, ...] = ()
+
+
 class Child(Struct, frozen=True):
     """An object that the operator applied: StatefulSet, Deployment, Service, ConfigMap and so on.
 
@@ -121,6 +138,7 @@ class Child(Struct, frozen=True):
     """
 
     metadata: ObjectMeta
+    status: ChildStatus = ChildStatus()
 
 
 class Taint(Struct, frozen=True):

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from gptoss_operator.api.status import Reason
 from gptoss_operator.core.objects import Child, Node, Pod
+from gptoss_runtime.contract import ReplicaState
 
 
 Manifest = dict[str, Any]
@@ -65,8 +66,12 @@ class Observation:
     """Pods of the replicas, terminating ones included."""
     gateway_pods: tuple[Pod, ...] = ()
     """Pods of the gateway, terminating ones included."""
+    weights_pods: tuple[Pod, ...] = ()
+    """Pods of the Jobs that fetch weights, terminating ones included."""
     podless_since: Mapping[str, datetime] = field(default_factory=dict)
     """When each StatefulSet that has no pod was first seen without one, by its name."""
+    replica_states: Mapping[str, ReplicaState] = field(default_factory=dict)
+    """What replicas said of themselves a moment ago, by their pods' uids. That one is missing says nothing of it."""
     nodes: Mapping[str, Node] = field(default_factory=dict)
     """Nodes by name, as far as they may be read."""
     secrets: Mapping[str, str] | None = None

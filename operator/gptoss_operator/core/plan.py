@@ -1,6 +1,6 @@
 """One pass: from the user's object and what is seen to everything that is done about it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,15 +9,23 @@ from gptoss_operator.api.names import (
     COMPONENT_REPLICA,
     LABEL_SLOT,
     gateway,
-    replica,
     replica_disruption_budget,
     selector,
 )
 from gptoss_operator.api.spec import AUTO, GptOssSpec, desired_replicas, served_name
 from gptoss_operator.api.status import ConditionType, GptOssStatus, Reason, ResolvedDefaults
-from gptoss_operator.core.actions import Annotate, Apply, Delete, Note, Plan, digest_of
+from gptoss_operator.core.actions import Annotate, Apply, Delete, Note, Plan
+from gptoss_operator.core.changes import applies_of, leftovers, replica_deletes
 from gptoss_operator.core.conditions import Finding, GatewayView, assess, dated, refused
-from gptoss_operator.core.fleet import POD_EXPECTED_WITHIN, Action, Replica, Step, decide_fleet, replicas_of
+from gptoss_operator.core.fleet import (
+    POD_EXPECTED_WITHIN,
+    Action,
+    Replica,
+    Step,
+    decide_fleet,
+    held_back,
+    replicas_of,
+)
 from gptoss_operator.core.health import PENDING_TOO_LONG, PodState, judge
 from gptoss_operator.core.notes import notes_of
 from gptoss_operator.core.observation import ChildKey, Manifest, Observation
@@ -31,7 +39,9 @@ from gptoss_operator.core.render.options import RenderOptions
 from gptoss_operator.core.render.pod import pod_template
 from gptoss_operator.core.render.service import client_url, clients_service, peers_service, replicas_service
 from gptoss_operator.core.render.statefulset import replica_set, revision_of
+from gptoss_operator.core.render.weights import cache_claim
 from gptoss_operator.core.secrets import missing_secrets, tell_of_keys
+from gptoss_operator.core.weights import Weights, decide_weights
 from gptoss_operator.errors import InvalidSpec
 
 
@@ -53,9 +63,16 @@ def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, n
     desired = desired_replicas(spec)
     replicas = replicas_of(seen, now)
     steps = decide_fleet(desired, replicas, revision)
-    wanted = {**_shared_children(spec, desired, resolved, seen, options), **_replica_sets(seen, steps, template)}
-    applies = tuple(_applies(wanted, steps, seen))
-    deletes = (*_replica_deletes(replicas, steps), *_leftovers(wanted, seen))
+    weights = decide_weights(spec, image, before=before, seen=seen, options=options, now=now)
+    if weights.hold_back:
+        steps = held_back(steps, weights.hold_back)
+    wanted = {
+        **_cache(spec, weights, seen),
+        **_shared_children(spec, desired, resolved, seen, options),
+        **_replica_sets(seen, steps, template),
+    }
+    applies = tuple(applies_of(wanted, steps, seen))
+    deletes = (*replica_deletes(replicas, steps), *leftovers(wanted, steps, weights, seen))
     annotates = tuple(tell_of_keys(spec.routing, seen))
     gateways = _gateway_view(spec, seen, now)
     findings = assess(
@@ -64,6 +81,7 @@ def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, n
         replicas=replicas,
         steps=steps,
         gateway=gateways,
+        weights=weights,
         problems=(*seen.problems.values(), *missing_secrets(spec.routing, seen)),
     )
     status = GptOssStatus(
@@ -81,6 +99,7 @@ def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, n
         revision=revision,
         image=image,
         resolved=resolved,
+        cached_weights=weights.remembered or None,
     )
     return Plan(
         applies=applies,
@@ -88,7 +107,7 @@ def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, n
         annotates=annotates,
         status=status if status != before else None,
         notes=notes_of(seen.owner, steps, before, status),
-        look_again_in_seconds=_look_again(replicas),
+        look_again_in_seconds=_look_again(replicas, seen, now),
         reason=_reason(applies, deletes, annotates, steps, findings),
     )
 
@@ -122,6 +141,13 @@ def _resolve(before: GptOssStatus, options: RenderOptions) -> ResolvedDefaults:
     )
 
 
+def _cache(spec: GptOssSpec, weights: Weights, seen: Observation) -> dict[ChildKey, Manifest]:
+    """Return the claim that the operator makes and the Job that fills it: first, since a fetch takes longest."""
+    claim = spec.cache.persistent_volume_claim
+    made = (cache_claim(seen.owner, claim),) if claim and not claim.claim_name else ()
+    return _by_key(*made, *((weights.job,) if weights.job else ()))
+
+
 def _shared_children(
     spec: GptOssSpec, desired: int, resolved: ResolvedDefaults, seen: Observation, options: RenderOptions
 ) -> dict[ChildKey, Manifest]:
@@ -149,47 +175,6 @@ def _replica_sets(seen: Observation, steps: Sequence[Step], template: Manifest) 
     return _by_key(*(replica_set(seen.owner, s.slot, template) for s in steps if s.action is not Action.REMOVE))
 
 
-def _applies(wanted: dict[ChildKey, Manifest], steps: Sequence[Step], seen: Observation) -> Iterable[Apply]:
-    """Yield what is missing, outdated, or changed by somebody else. A replica that is on hold stays as it is."""
-    held = {ChildKey("StatefulSet", replica(seen.owner.name, s.slot)) for s in steps if s.action is Action.HOLD}
-    why = {
-        ChildKey("StatefulSet", replica(seen.owner.name, s.slot)): s.reason
-        for s in steps
-        if s.action is not Action.KEEP
-    }
-    for key, manifest in wanted.items():
-        child = seen.children.get(key)
-        digest = digest_of(manifest)
-        if key in held or (child and child.applied_digest == digest):
-            continue
-        default = "it is not known to be as it should" if child else "it does not exist"
-        yield Apply(manifest=manifest, digest=digest, exists=child is not None, reason=why.get(key, default))
-
-
-def _replica_deletes(replicas: Sequence[Replica], steps: Sequence[Step]) -> Iterable[Delete]:
-    by_slot = {replica.slot: replica for replica in replicas}
-    for step in steps:
-        seen = by_slot.get(step.slot)
-        if step.action is Action.REMOVE and seen and seen.workload:
-            meta = seen.workload.object.metadata
-            kind = "StatefulSet"
-        elif step.action is Action.REPLACE_POD and seen and seen.pod:
-            meta, kind = seen.pod.metadata, "Pod"
-        else:
-            continue
-        yield Delete(
-            key=ChildKey(kind, meta.name), uid=meta.uid, resource_version=meta.resource_version, reason=step.reason
-        )
-
-
-def _leftovers(wanted: dict[ChildKey, Manifest], seen: Observation) -> Iterable[Delete]:
-    """Yield what an earlier release made and this one has no use for."""
-    for key, child in seen.children.items():
-        meta = child.object.metadata
-        if key.kind != "StatefulSet" and key not in wanted and meta.deletion_timestamp is None:
-            yield Delete(key=key, uid=meta.uid, resource_version=meta.resource_version, reason="no longer needed")
-
-
 def _gateway_view(spec: GptOssSpec, seen: Observation, now: datetime) -> GatewayView:
     judged = [judge(pod, seen.nodes, now) for pod in seen.gateway_pods]
     failing = [judgement for judgement in judged if judgement.state is PodState.FAILING]
@@ -204,11 +189,12 @@ def _is_current(slot: int, steps: Sequence[Step]) -> bool:
     return any(step.slot == slot and step.action is Action.KEEP for step in steps)
 
 
-def _look_again(replicas: Sequence[Replica]) -> float | None:
+def _look_again(replicas: Sequence[Replica], seen: Observation, now: datetime) -> float | None:
     """Return when a pod that does not come becomes a problem, so that the user is told without another event."""
     if any(replica.exists and replica.pod is None for replica in replicas):
         return POD_EXPECTED_WITHIN.total_seconds() + 1
-    if any(replica.judgement.state is PodState.PENDING for replica in replicas):
+    fetching = (judge(pod, seen.nodes, now) for pod in seen.weights_pods)
+    if any(judgement.state is PodState.PENDING for judgement in (*(r.judgement for r in replicas), *fetching)):
         return PENDING_TOO_LONG.total_seconds() + 1
     return None
 
@@ -234,7 +220,7 @@ def _reason(
     if done:
         return "; ".join(done)
     state = next((f for f in findings if f.type is ConditionType.PROGRESSING), None)
-    if state and state.holds:
+    if state and state.reason is not Reason.SETTLED:
         return f"waiting: {state.message}"
     return "settled: everything is as the spec asks"
 

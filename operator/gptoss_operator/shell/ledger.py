@@ -13,7 +13,7 @@ from gptoss_operator.core.observation import ChildKey, Problem
 from gptoss_operator.shell.store import Key
 
 
-KINDS_WITH_GENERATION: Final = frozenset({"StatefulSet", "Deployment", "PodDisruptionBudget", "InferencePool"})
+KINDS_WITH_GENERATION: Final = frozenset({"StatefulSet", "Deployment", "PodDisruptionBudget", "Job", "InferencePool"})
 """Kinds whose `metadata.generation` grows with every change of their spec. Others are compared by resource version."""
 
 

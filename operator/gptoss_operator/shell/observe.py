@@ -1,6 +1,6 @@
 """From what is reflected to what the core decides from."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -10,9 +10,14 @@ from gptoss_operator.core.observation import ChildKey, Manifest, Observation, Ob
 from gptoss_operator.shell.cluster import Cluster
 from gptoss_operator.shell.ledger import Ledger
 from gptoss_operator.shell.store import Key
+from gptoss_runtime.contract import ReplicaState
 
 
-CONTROLLER_OF_PODS: Final = {names.COMPONENT_REPLICA: "StatefulSet", names.COMPONENT_GATEWAY: "ReplicaSet"}
+CONTROLLER_OF_PODS: Final = {
+    names.COMPONENT_REPLICA: "StatefulSet",
+    names.COMPONENT_GATEWAY: "ReplicaSet",
+    names.COMPONENT_WEIGHTS: "Job",
+}
 
 
 def owner_of(body: Manifest) -> Owner:
@@ -26,6 +31,11 @@ def owner_of(body: Manifest) -> Owner:
     )
 
 
+def is_replica(pod: Pod) -> bool:
+    """Return whether this is the pod of a replica, and not a person's copy of one."""
+    return _is_pod_of(pod, names.COMPONENT_REPLICA)
+
+
 def is_controlled_by(metadata: ObjectMeta, uid: str) -> bool:
     """Return whether the object's controller is the one with `uid`."""
     return any(reference.controller and reference.uid == uid for reference in metadata.owner_references)
@@ -37,10 +47,13 @@ def observe(
     ledger: Ledger,
     lost: Mapping[ChildKey, Child] = MappingProxyType({}),
     secret_names: Iterable[str] = (),
+    *,
+    state_of: Callable[[str], ReplicaState | None] = lambda _uid: None,
 ) -> Observation:
     """Return everything that is seen of one deployment.
 
-    `lost` are children that no store has; see `shell.lost`. `secret_names` are the Secrets that it uses.
+    `lost` are children that no store has; see `shell.lost`. `secret_names` are the Secrets that it uses. `state_of`
+    returns what the replica in the pod with a uid said a moment ago, or None.
     """
     deployment = Key(owner.namespace, owner.name)
     children = {key: ObservedChild(object=child, applied_digest=None) for key, child in lost.items()}
@@ -51,11 +64,15 @@ def observe(
                 digest = ledger.applied_digest(deployment, key, child)
                 children[key] = ObservedChild(object=child, applied_digest=digest)
     pods = cluster.pods.part_of(deployment)
+    replica_pods = tuple(pod for pod in pods if is_replica(pod))
+    states = ((pod.metadata.uid, state_of(pod.metadata.uid)) for pod in replica_pods)
     return Observation(
         owner=owner,
         children=children,
-        replica_pods=tuple(pod for pod in pods if _is_pod_of(pod, names.COMPONENT_REPLICA)),
+        replica_pods=replica_pods,
+        replica_states={uid: state for uid, state in states if state is not None},
         gateway_pods=tuple(pod for pod in pods if _is_pod_of(pod, names.COMPONENT_GATEWAY)),
+        weights_pods=tuple(pod for pod in pods if _is_pod_of(pod, names.COMPONENT_WEIGHTS)),
         nodes={node.metadata.name: node for node in cluster.nodes},
         secrets=_versions(owner.namespace, secret_names, cluster),
         problems=ledger.problems(deployment),

@@ -43,6 +43,8 @@ CHILD_KINDS: Final = (
     "Service",
     "ConfigMap",
     "PodDisruptionBudget",
+    "PersistentVolumeClaim",
+    "Job",
     *sorted(OPTIONAL_CHILD_KINDS),
 )
 """Kinds of the objects that the operator applies."""
@@ -57,6 +59,8 @@ RESOURCES: Final = {
     "Service": Resource(group="", version="v1", plural="services"),
     "ConfigMap": Resource(group="", version="v1", plural="configmaps"),
     "PodDisruptionBudget": Resource(group="policy", version="v1", plural="poddisruptionbudgets"),
+    "PersistentVolumeClaim": Resource(group="", version="v1", plural="persistentvolumeclaims"),
+    "Job": Resource(group="batch", version="v1", plural="jobs"),
     "InferencePool": Resource(group="inference.networking.k8s.io", version="v1", plural="inferencepools"),
     POD: Resource(group="", version="v1", plural="pods"),
     NODE: Resource(group="", version="v1", plural="nodes", namespaced=False),
