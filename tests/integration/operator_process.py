@@ -36,6 +36,8 @@ class OperatorProcess:
                     f"--namespaces={namespace}",
                     "--http-host=127.0.0.1",
                     f"--http-port={self.port}",
+                    # Simulated pods have addresses of the cluster's own network, which this process is not in.
+                    "--scrape-seconds=0",
                 ],
                 env={**api.environment(), "KUBECONFIG": str(kubeconfig or api.kubeconfig)},
                 stdout=output,

@@ -14,6 +14,7 @@ def test_defaults_serve_all_namespaces() -> None:
     assert settings.namespaces == ()
     assert settings.http_port == 8080
     assert settings.resync_seconds == 300
+    assert settings.scrape_seconds == 5
     assert settings.render_options == RenderOptions(
         server_image="server:1", gateway_image="gateway:1", activator_image="activator:1"
     )
@@ -43,6 +44,7 @@ def test_the_environment_gives_defaults_and_arguments_go_before_it() -> None:
         (IMAGES[:4], "--activator-image is missing: give it, or set GPTOSS_ACTIVATOR_IMAGE"),
         ([*IMAGES, "--http-port", "http"], "--http-port is 'http': it must be a number from 0 to 65535"),
         ([*IMAGES, "--resync-seconds", "0"], "--resync-seconds is '0'"),
+        ([*IMAGES, "--scrape-seconds", "-1"], "--scrape-seconds is '-1'"),
         ([*IMAGES, "--resync-seconds", "nan"], "--resync-seconds is 'nan'"),
         ([*IMAGES, "--log-level", "loud"], "--log-level is 'loud': it must be one of debug"),
         ([*IMAGES, "--image-pull-policy", "always"], "--image-pull-policy is 'always'"),

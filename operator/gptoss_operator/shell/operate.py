@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 import kopf
@@ -18,9 +20,11 @@ from gptoss_operator.shell.cluster import Cluster
 from gptoss_operator.shell.handlers import kopf_settings, registry_of
 from gptoss_operator.shell.kube import Kube
 from gptoss_operator.shell.ledger import Ledger
+from gptoss_operator.shell.observe import is_replica
 from gptoss_operator.shell.queue import WorkQueue
 from gptoss_operator.shell.reconcile import Reconciler
 from gptoss_operator.shell.reflect import Reflector
+from gptoss_operator.shell.scrape import Scraper
 from gptoss_operator.shell.settings import Settings
 from gptoss_operator.shell.store import Key, Store, key_of
 from gptoss_operator.shell.telemetry import Telemetry, http_application
@@ -28,6 +32,8 @@ from gptoss_operator.shell.telemetry import Telemetry, http_application
 
 STUCK_SECONDS: Final = 180.0
 """A reflector that has neither heard nor tried anything for this long will not come back by itself."""
+ASKED_ALL_SECONDS: Final = 5.0
+"""How long the first pass waits for the replicas' own words; they have two seconds each."""
 STOP_SECONDS: Final = 5.0
 """How long the parts may take to end."""
 
@@ -55,8 +61,18 @@ class Operator:
             ledger=self.ledger,
             instance=socket.gethostname(),
         )
+        self.scraper = Scraper(
+            pods=lambda: (pod for pod in self.cluster.pods if is_replica(pod)),
+            wake=self._wake,
+            telemetry=telemetry,
+            interval_seconds=settings.scrape_seconds,
+        )
         self.reconciler = Reconciler(
-            hands=hands, options=settings.render_options, telemetry=telemetry, exists=self._exists
+            hands=hands,
+            options=settings.render_options,
+            telemetry=telemetry,
+            exists=self._exists,
+            state_of=self.scraper.samples.fresh,
         )
         self.queue = WorkQueue(self.reconciler.reconcile_once)
         self.owner_reflectors = [
@@ -84,6 +100,11 @@ class Operator:
             await reflector.synced.wait()
         logger.info("Everything is listed: %d objects, %d pods", len(self.owners), len(self.cluster.pods))
         async with asyncio.TaskGroup() as group:
+            if self.settings.scrape_seconds:
+                group.create_task(self.scraper.run())
+                # What the operator before this one has said of the replicas is not taken back, only to be said again.
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.scraper.asked_all.wait(), ASKED_ALL_SECONDS)
             group.create_task(self.queue.run())
             group.create_task(self.queue.resync(self.bodies.keys, self.settings.resync_seconds))
 
@@ -134,6 +155,7 @@ class Operator:
 async def operate(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT. Raises what killed a part that should run for ever."""
     telemetry = Telemetry()
+    _allow_many_connections()
     kube = await Kube.connect(telemetry.count_request)
     operator = Operator(settings, kube, telemetry)
     server = web.AppRunner(
@@ -146,6 +168,12 @@ async def operate(settings: Settings) -> None:
     finally:
         await server.cleanup()
         await kube.close()
+
+
+def _allow_many_connections() -> None:
+    """Raise the soft limit of open files to the hard one: there is a connection to each replica, and it may be 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _run_until_told(operator: Operator) -> None:

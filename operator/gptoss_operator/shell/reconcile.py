@@ -18,6 +18,7 @@ from gptoss_operator.shell.lost import find_lost
 from gptoss_operator.shell.observe import observe, owner_of
 from gptoss_operator.shell.store import Key
 from gptoss_operator.shell.telemetry import Telemetry
+from gptoss_runtime.contract import ReplicaState
 
 
 SOON_SECONDS: Final = 1.0
@@ -39,6 +40,8 @@ class Reconciler:
     telemetry: Telemetry
     exists: Callable[[Key, str], bool]
     """Whether the object with this name and uid is still there, as far as our own watch knows."""
+    state_of: Callable[[str], ReplicaState | None] = lambda _uid: None
+    """What the replica in the pod with a uid said of itself a moment ago, or None."""
     planner: Planner = make_plan
     absences: Absences = field(default_factory=Absences)
 
@@ -65,7 +68,7 @@ class Reconciler:
         owner = owner_of(body)
         lost = await find_lost(owner, self.hands.cluster, self.hands.ledger, self.hands.writer)
         now = datetime.now(UTC)
-        seen = observe(owner, self.hands.cluster, self.hands.ledger, lost, secret_names(body))
+        seen = observe(owner, self.hands.cluster, self.hands.ledger, lost, secret_names(body), state_of=self.state_of)
         seen = replace(seen, podless_since=self.absences.look(key, seen, now))
         plan = self.planner(body, seen, self.options, now)
         level = logging.INFO if _writes(plan) else logging.DEBUG

@@ -39,6 +39,8 @@ class Settings:
     """Their port."""
     resync_seconds: float = 300.0
     """How often every object gets a pass, whatever the watches say."""
+    scrape_seconds: float = 5.0
+    """How often every replica is asked for its state. Zero: never."""
     log_level: str = "info"
     log_format: str = "plain"
 
@@ -80,6 +82,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     add("--http-host", default=default("HTTP_HOST", ALL_ADDRESSES), help="address of the HTTP server")
     add("--http-port", default=default("HTTP_PORT", "8080"), help="port of /healthz, /readyz and /metrics")
     add("--resync-seconds", default=default("RESYNC_SECONDS", "300"), help="time between full passes")
+    add("--scrape-seconds", default=default("SCRAPE_SECONDS", "5"), help="time between questions to a replica; 0: none")
     add("--log-level", default=default("LOG_LEVEL", "info"), help=" | ".join(LOG_LEVELS))
     add("--log-format", default=default("LOG_FORMAT", "plain"), help=" | ".join(LOG_FORMATS))
     given = parser.parse_args(arguments)
@@ -93,6 +96,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         http_host=given.http_host,
         http_port=int(_number("--http-port", given.http_port, 0, 65535)),
         resync_seconds=_number("--resync-seconds", given.resync_seconds, 1, 86400),
+        scrape_seconds=_number("--scrape-seconds", given.scrape_seconds, 0, 300),
         log_level=_one_of("--log-level", given.log_level, LOG_LEVELS),
         log_format=_one_of("--log-format", given.log_format, LOG_FORMATS),
     )

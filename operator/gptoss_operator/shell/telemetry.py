@@ -22,6 +22,7 @@ REPLICA_STATES: Final = {
     "desired": "desiredReplicas",
 }
 """Value of the label `state`, and the status field that it shows."""
+SCRAPE_BUCKETS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
 Verdict = Callable[[], str | None]
 """What is wrong, or None."""
@@ -46,6 +47,15 @@ class Telemetry:
             ["namespace", "name", "state"],
             registry=self.registry,
         )
+        self._scrapes = Counter(
+            f"{PREFIX}_scrapes", "Questions to replicas for their state.", ["result"], registry=self.registry
+        )
+        self._scrape_seconds = Histogram(
+            f"{PREFIX}_scrape_duration_seconds",
+            "How long replicas took to say their state.",
+            buckets=SCRAPE_BUCKETS,
+            registry=self.registry,
+        )
         build = Gauge(f"{PREFIX}_build_info", "Always 1.", ["version"], registry=self.registry)
         build.labels(version("gptoss-operator")).set(1)
 
@@ -57,6 +67,11 @@ class Telemetry:
         """Count one pass: `changed`, `quiet` or `error`."""
         self._passes.labels(result).inc()
         self._pass_seconds.observe(seconds)
+
+    def count_scrape(self, result: str, seconds: float) -> None:
+        """Count one question to a replica for its state, by how it came out; see `shell.samples.Result`."""
+        self._scrapes.labels(result).inc()
+        self._scrape_seconds.observe(seconds)
 
     def show_replicas(self, key: Key, status: Mapping[str, Any] | None) -> None:
         """Show the replica counts of a status."""
