@@ -1,0 +1,1 @@
+"""`gptoss-fetch`: brings a model's weights into a directory, once, whole and checked."""
