@@ -32,6 +32,7 @@ class Reason(StrEnum):
 
     VALID = "Valid"
     INVALID_SPEC = "InvalidSpec"
+    DOES_NOT_FIT = "DoesNotFit"
     NAME_TAKEN = "NameTaken"
     EARLIER_BEING_REMOVED = "EarlierBeingRemoved"
     REFUSED_BY_CLUSTER = "RefusedByCluster"
@@ -100,7 +101,7 @@ class ResolvedDefaults(ApiModel):
     activator_image: str | None = None
     """Image of the gateway's sidecar, for a spec that names none."""
     tensor_parallel: int | None = None
-    """GPUs that share the model, for a spec that says `auto`."""
+    """GPUs that share the model. A spec that says `auto` keeps them."""
 
 
 class CachedWeights(ApiModel):

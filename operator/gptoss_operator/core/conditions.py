@@ -40,11 +40,11 @@ class GatewayView:
     """What is wrong with the first one that fails."""
 
 
-def refused(problem: str) -> tuple[Finding, ...]:
-    """Return the conditions of an object whose spec cannot be understood. What runs goes on running."""
+def refused(problem: str, reason: Reason = Reason.INVALID_SPEC) -> tuple[Finding, ...]:
+    """Return the conditions of an object whose spec cannot be carried out. What runs goes on running."""
     return (
-        Finding(type=ConditionType.ACCEPTED, holds=False, reason=Reason.INVALID_SPEC, message=problem),
-        Finding(type=ConditionType.STALLED, holds=True, reason=Reason.INVALID_SPEC, message=problem),
+        Finding(type=ConditionType.ACCEPTED, holds=False, reason=reason, message=problem),
+        Finding(type=ConditionType.STALLED, holds=True, reason=reason, message=problem),
     )
 
 
@@ -56,13 +56,14 @@ def assess(
     steps: Sequence[Step],
     gateway: GatewayView,
     weights: Weights,
+    planned: str,
     problems: Sequence[Problem],
 ) -> tuple[Finding, ...]:
-    """Return the conditions of an object whose spec is understood."""
+    """Return the conditions of an object whose spec is understood. `planned` says how it is carried out."""
     # Children of a deleted object of the same name are in the way for a moment only.
     passing = [problem for problem in problems if problem.reason is Reason.EARLIER_BEING_REMOVED]
     problems = [problem for problem in problems if problem not in passing]
-    accepted = _accepted([problem for problem in problems if problem.reason not in BESIDE])
+    accepted = _accepted(planned, [problem for problem in problems if problem.reason not in BESIDE])
     degraded = _degraded(owner, replicas, gateway, weights, problems)
     progressing = _waiting_for(passing) or _fetching(weights) or _progressing(owner, replicas, steps, gateway)
     available = _available(owner, desired, replicas, gateway, degraded)
@@ -99,11 +100,10 @@ def _dated(finding: Finding, before: Condition | None, generation: int, now: dat
     )
 
 
-def _accepted(problems: Sequence[Problem]) -> Finding:
+def _accepted(planned: str, problems: Sequence[Problem]) -> Finding:
     if not problems:
-        return Finding(
-            type=ConditionType.ACCEPTED, holds=True, reason=Reason.VALID, message="the spec can be carried out"
-        )
+        message = f"the spec can be carried out; {planned}"
+        return Finding(type=ConditionType.ACCEPTED, holds=True, reason=Reason.VALID, message=message)
     message = "; ".join(sorted(problem.message for problem in problems))
     return Finding(type=ConditionType.ACCEPTED, holds=False, reason=problems[0].reason, message=message)
 

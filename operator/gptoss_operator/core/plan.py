@@ -12,9 +12,10 @@ from gptoss_operator.api.names import (
     replica_disruption_budget,
     selector,
 )
-from gptoss_operator.api.spec import AUTO, GptOssSpec, desired_replicas, served_name
+from gptoss_operator.api.spec import GptOssSpec, desired_replicas, served_name
 from gptoss_operator.api.status import ConditionType, GptOssStatus, Reason, ResolvedDefaults
 from gptoss_operator.core.actions import Annotate, Apply, Delete, Note, Plan
+from gptoss_operator.core.capacity import decide_parallelism
 from gptoss_operator.core.changes import applies_of, leftovers, replica_deletes
 from gptoss_operator.core.conditions import Finding, GatewayView, assess, dated, refused
 from gptoss_operator.core.fleet import (
@@ -56,9 +57,13 @@ def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, n
         spec = parse_spec(body)
     except InvalidSpec as error:
         return _refuse(str(error), before, seen, now)
-    resolved = _resolve(before, options)
+    decided = before.resolved.tensor_parallel if before.resolved else None
+    parallelism = decide_parallelism(spec, decided, seen.nodes)
+    if parallelism.refusal:
+        return _refuse(parallelism.refusal, before, seen, now, Reason.DOES_NOT_FIT)
+    resolved = _resolve(before, parallelism.tensor_parallel, options)
     image = spec.image or resolved.image or options.server_image
-    template = pod_template(seen.owner.name, spec, image, _tensor_parallel(spec, resolved), options)
+    template = pod_template(seen.owner.name, spec, image, parallelism.tensor_parallel, options)
     revision = revision_of(template)
     desired = desired_replicas(spec)
     replicas = replicas_of(seen, now)
@@ -82,6 +87,7 @@ def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, n
         steps=steps,
         gateway=gateways,
         weights=weights,
+        planned=parallelism.reason,
         problems=(*seen.problems.values(), *missing_secrets(spec.routing, seen)),
     )
     status = GptOssStatus(
@@ -112,32 +118,29 @@ def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, n
     )
 
 
-def _refuse(problem: str, before: GptOssStatus, seen: Observation, now: datetime) -> Plan:
-    """Return the plan for a spec that cannot be understood: say so, and touch nothing."""
-    conditions = dated(refused(problem), before.conditions, seen.owner.generation, now)
+def _refuse(
+    problem: str, before: GptOssStatus, seen: Observation, now: datetime, reason: Reason = Reason.INVALID_SPEC
+) -> Plan:
+    """Return the plan for a spec that cannot be carried out: say so, and touch nothing."""
+    conditions = dated(refused(problem, reason), before.conditions, seen.owner.generation, now)
     said = {condition.type for condition in conditions} | {ConditionType.RECONCILING}
     kept = tuple(condition for condition in before.conditions if condition.type not in said)
     status = before.model_copy(
         update={"observed_generation": seen.owner.generation, "conditions": (conditions[0], *kept, *conditions[1:])}
     )
-    note = Note(type="Warning", reason=Reason.INVALID_SPEC, action="Validate", message=problem)
+    note = Note(type="Warning", reason=reason, action="Validate", message=problem)
     changed = status != before
     return Plan(status=status if changed else None, notes=(note,) if changed else (), reason=problem)
 
 
-def _tensor_parallel(spec: GptOssSpec, resolved: ResolvedDefaults) -> int:
-    if spec.tensor_parallel != AUTO:
-        return spec.tensor_parallel
-    return resolved.tensor_parallel or 1
-
-
-def _resolve(before: GptOssStatus, options: RenderOptions) -> ResolvedDefaults:
+def _resolve(before: GptOssStatus, tensor_parallel: int, options: RenderOptions) -> ResolvedDefaults:
     """Return the defaults of this object: those chosen before, so that an upgrade of the operator restarts nothing."""
     chosen = before.resolved or ResolvedDefaults()
     return ResolvedDefaults(
         image=chosen.image or options.server_image,
         gateway_image=chosen.gateway_image or options.gateway_image,
         activator_image=chosen.activator_image or options.activator_image,
+        tensor_parallel=tensor_parallel,
     )
 
 

@@ -7,11 +7,11 @@ from typing import Final
 from gptoss_runtime.model.advice import refuse
 from gptoss_runtime.model.catalog import SHAPES, ModelShape, UnknownModel, shape_of_config
 from gptoss_runtime.model.gpus import GIB, Gpu, GpuFacts, gpu_of_device
-from gptoss_runtime.model.memory import GPU_MEMORY_UTILIZATION, MemoryPlan, Wish, plan_cpu, plan_memory
+from gptoss_runtime.model.memory import GPU_MEMORY_UTILIZATION, MemoryPlan, plan_cpu, plan_memory
+from gptoss_runtime.model.wishes import wish_of
 from gptoss_runtime.orders import ServerOrders
 
 
-_BLOCK_SIZE: Final = "--block-size"
 _OFFLOADING: Final = ("--cpu-offload", "--offload")
 """Arguments that keep weights elsewhere, so that they need not fit on the GPU."""
 
@@ -54,14 +54,7 @@ def plan_replica(
     shape = _shape(orders, config)
     if shape is None or orders.engine.quantization not in {"", "mxfp4"}:
         return None
-    wish = Wish(
-        tensor_parallel=orders.tensor_parallel_size,
-        max_model_len=orders.max_model_len,
-        max_num_seqs=orders.max_num_seqs,
-        gpu_memory_utilization=orders.gpu_memory_utilization,
-        block_tokens=_block_tokens(orders.extra_args),
-        engine=orders.engine,
-    )
+    wish = wish_of(orders)
     if not gpus:
         kv_bytes = cpu_kv_bytes or orders.engine.kv_cache_memory_bytes
         if not kv_bytes:
@@ -112,14 +105,3 @@ def _refusal(shape: ModelShape, gpu: Gpu, orders: ServerOrders, plan: MemoryPlan
         f"{shape.name} needs {plan.weights_bytes / GIB:.1f} GiB on each of {number} {gpu.name}, of which vLLM may take "
         f"{room / GIB:.1f} GiB: raise spec.tensorParallel, or take GPUs with more memory"
     )
-
-
-def _block_tokens(arguments: Sequence[str]) -> int | None:
-    """Return the value of --block-size among further arguments; the last one counts."""
-    found = None
-    for argument, after in zip(arguments, (*arguments[1:], ""), strict=True):
-        name, has_value, value = argument.partition("=")
-        text = value if has_value else after
-        if name == _BLOCK_SIZE and text.isdecimal():
-            found = int(text)
-    return found
