@@ -11,11 +11,14 @@ from gptoss_operator.core.actions import Annotate, Apply, Delete, Plan, digest_o
 from gptoss_operator.core.objects import (
     Annotations,
     Child,
+    ChildCondition,
+    ChildStatus,
     ContainerState,
     ContainerStateTerminated,
     ContainerStateWaiting,
     ContainerStatus,
     ObjectMeta,
+    OwnerReference,
     Pod,
     PodCondition,
     PodStatus,
@@ -92,6 +95,28 @@ def an_ended_container(exit_code: int, message: str = "", reason: str = "Error")
     )
 
 
+def a_fetching_pod(
+    job: str,
+    number: int = 0,
+    *,
+    phase: str = "Running",
+    containers: tuple[ContainerStatus, ...] = (),
+    conditions: tuple[PodCondition, ...] = (),
+) -> Pod:
+    """Return the pod of one attempt of a Job; the higher number is the later attempt."""
+    name = f"{job}-{number}"
+    return Pod(
+        metadata=ObjectMeta(
+            name=name,
+            uid=name,
+            resource_version="1",
+            creation_timestamp=NOW + timedelta(seconds=number),
+            owner_references=(OwnerReference(uid=job, kind="Job", name=job, controller=True),),
+        ),
+        status=PodStatus(phase=phase, conditions=conditions, container_statuses=containers),
+    )
+
+
 def seen(children: Iterable[ObservedChild] = (), pods: Iterable[Pod] = (), gateways: int = 0) -> Observation:
     return Observation(
         owner=OWNER,
@@ -122,6 +147,9 @@ class Cluster:
         self.unready: set[int] = set()
         """Slots whose pods do not become ready."""
         self.ready_history: list[int] = []
+        self.fetches_end: str | None = "Complete"
+        """The condition that every Job has a moment after it was made. None: it goes on."""
+        self.weights_pods: tuple[Pod, ...] = ()
         self.secrets: dict[str, str] | None = None
         self.told: dict[str, str] = {}
         """Version of the API keys that each gateway pod was told of, by its name."""
@@ -134,6 +162,7 @@ class Cluster:
             children=dict(self.children),
             replica_pods=tuple(self.pods.values()),
             gateway_pods=tuple(self._told(a_gateway_pod(n)) for n in range(2)) if gateways else (),
+            weights_pods=self.weights_pods,
             secrets=self.secrets,
         )
 
@@ -151,6 +180,7 @@ class Cluster:
         if plan.status and (stop_after is None or stop_after > len(calls)):
             self.body["status"] = plan.status.model_dump(by_alias=True, exclude_none=True, mode="json")
         self._settle_pods()
+        self._settle_jobs()
         return plan
 
     def lose(self, key: ChildKey) -> None:
@@ -165,6 +195,15 @@ class Cluster:
             if not (plan.applies or plan.deletes or plan.annotates or plan.status):
                 return plan
         raise AssertionError(f"not settled after {passes} passes: {plan.reason}")
+
+    def end_fetches(self, how: str) -> None:
+        """Let the Jobs that run, and those that will be made, end."""
+        self.fetches_end = how
+        self._settle_jobs()
+
+    def jobs(self) -> list[str]:
+        """Return the names of the Jobs that there are."""
+        return [key.name for key in self.children if key.kind == "Job"]
 
     def _told(self, pod: Pod) -> Pod:
         annotations = Annotations(keys_version=self.told.get(pod.metadata.name, ""))
@@ -191,6 +230,13 @@ class Cluster:
             self.ready_history.append(self._ready())
         else:
             del self.children[key]
+
+    def _settle_jobs(self) -> None:
+        for key, child in self.children.items():
+            if key.kind == "Job" and self.fetches_end and not child.object.status.conditions:
+                ended = ChildCondition(type=self.fetches_end, status="True", message="it has reached its limit")
+                job = msgspec.structs.replace(child.object, status=ChildStatus(conditions=(ended,), start_time=NOW))
+                self.children[key] = ObservedChild(object=job, applied_digest=child.applied_digest)
 
     def _settle_pods(self) -> None:
         """Let the StatefulSet controller and the kubelet catch up."""

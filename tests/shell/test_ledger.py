@@ -18,7 +18,7 @@ def recorded(kind: str) -> tuple[Ledger, ChildKey]:
     return ledger, key
 
 
-@pytest.mark.parametrize("kind", ["StatefulSet", "Deployment", "PodDisruptionBudget"])
+@pytest.mark.parametrize("kind", ["StatefulSet", "Deployment", "PodDisruptionBudget", "Job"])
 def test_a_status_change_of_a_kind_with_a_generation_is_no_drift(kind: str) -> None:
     ledger, key = recorded(kind)
 
@@ -26,7 +26,7 @@ def test_a_status_change_of_a_kind_with_a_generation_is_no_drift(kind: str) -> N
     assert ledger.applied_digest(CHAT, key, a_child("x", version=11, generation=3)) is None
 
 
-@pytest.mark.parametrize("kind", ["Service", "ConfigMap"])
+@pytest.mark.parametrize("kind", ["Service", "ConfigMap", "PersistentVolumeClaim"])
 def test_any_change_of_a_kind_without_a_generation_is_looked_into(kind: str) -> None:
     ledger, key = recorded(kind)
 

@@ -1,4 +1,4 @@
-from gptoss_operator.api.names import COMPONENT_GATEWAY, COMPONENT_REPLICA, identity
+from gptoss_operator.api.names import COMPONENT_GATEWAY, COMPONENT_REPLICA, COMPONENT_WEIGHTS, identity
 from gptoss_operator.core.objects import Child
 from gptoss_operator.core.observation import ChildKey
 from gptoss_operator.shell.cluster import Cluster
@@ -38,11 +38,13 @@ def test_pods_are_told_apart_and_a_copy_made_by_hand_does_not_count() -> None:
     cluster.pods.seen(None, a_pod("chat-r0-0", COMPONENT_REPLICA))
     cluster.pods.seen(None, a_pod("chat-gateway-1-x", COMPONENT_GATEWAY, controller="ReplicaSet", version=2))
     cluster.pods.seen(None, a_pod("copy-0", COMPONENT_REPLICA, controller="Job", version=3))
+    cluster.pods.seen(None, a_pod("chat-weights-1-x", COMPONENT_WEIGHTS, controller="Job", version=4))
 
     seen = observe(OWNER, cluster, Ledger())
 
     assert [pod.metadata.name for pod in seen.replica_pods] == ["chat-r0-0"]
     assert [pod.metadata.name for pod in seen.gateway_pods] == ["chat-gateway-1-x"]
+    assert [pod.metadata.name for pod in seen.weights_pods] == ["chat-weights-1-x"]
 
 
 def test_a_change_of_a_node_wakes_the_deployments_on_it_and_those_that_wait_for_one() -> None:
