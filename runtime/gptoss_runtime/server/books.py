@@ -15,6 +15,14 @@ IN_FLIGHT_PATH = "/gptoss/in_flight"
 For `gptoss-server` in the same pod; a gateway lets no client ask for it."""
 TOKENS_PATH = "/gptoss/tokens"
 """Answers `{"tokens": {"tenant": [prompt, generation]}, "unsent_reports": 0}`, since vLLM's start."""
+NUMBERS_PATH = "/gptoss/numbers"
+"""Answers vLLM's exposition, but only the samples in `telemetry.NAMES`; 404 where vLLM has several API processes, of
+which each knows only its own numbers."""
+CUT_PATH = "/gptoss/cut"
+"""POST to `/gptoss/cut/TOKEN` ends all requests now and refuses those that come, with 503; it answers
+`{"streams": 2, "others": 1}` within about a second. DELETE lets requests in again. 404 for a wrong token."""
+CUT_TOKEN_ENV = "GPTOSS_CUT_TOKEN"  # noqa: S105 - the variable's name
+"""Environment variable of vLLM with the token, which other pods cannot know. Unset: nobody can cut."""
 MAX_TENANTS = 1000
 """Tenants that are counted each for itself, so that a stranger's names cannot fill the memory, or Prometheus."""
 OTHER = "other"

@@ -1,0 +1,149 @@
+"""One request to vLLM's API and the answer to it, as the client sees it. Standard library only."""
+
+import asyncio
+import json
+from contextlib import suppress
+from typing import Final
+
+from gptoss_runtime.gateway_contract import ANONYMOUS, Header, Usage
+from gptoss_runtime.openai_errors import error_json
+from gptoss_runtime.server.asgi import BODY, START, Message, Scope, Send, header_of, is_stream
+from gptoss_runtime.server.books import Books
+from gptoss_runtime.server.usage import least_tokens, tokens_of
+
+
+FAREWELL_SECONDS: Final = 1.0
+"""How long the error at the end of a broken stream may take; a client that reads nothing does not get it."""
+UNAVAILABLE: Final = 503
+RETRY_AFTER_SECONDS: Final = 5
+"""What a client is told that no gateway sent elsewhere; the gateway's own 503 says the same."""
+
+_LOST: Final = {
+    "message": "The replica that was answering has failed. What was sent so far is incomplete; send the request again.",
+    "type": "server_error",
+    "param": None,
+    "code": "replica_lost",
+}
+LOST_EVENT: Final = b"data: " + json.dumps({"error": _LOST}).encode() + b"\n\n"
+"""Last event of a stream that vLLM could not bring to its end. OpenAI's clients raise it as an APIError, whichever
+API it was. vLLM 0.32 sends an error of its own in chats and completions, and none in the Responses API."""
+
+LEAVING: Final = "replica_leaving"
+"""The error's code when a request is cut off because the replica leaves."""
+LEAVING_EVENT: Final = (
+    b"data: "
+    + error_json(
+        "server_error",
+        LEAVING,
+        "The replica had to leave before the answer was complete. Send the request again.",
+    ).encode()
+    + b"\n\n"
+)
+"""Last event of a stream that was cut off."""
+_LEAVING_BODY: Final = error_json(
+    "server_error", LEAVING, "The replica leaves and did not answer this request. Send it again."
+).encode()
+
+
+class Exchange:
+    """A request that has come. `send` is what the application answers through."""
+
+    def __init__(self, scope: Scope, send: Send, books: Books) -> None:
+        self._scope = scope
+        self._send = send
+        self._books = books
+        self._address = (scope.get("client") or ("",))[0]
+        self._begun = False
+        self._streams = False
+        self._events = 0
+        self._last = b""
+        self._open = True
+        self._task = asyncio.current_task()
+        self.was_cut = False
+        """Whether it was ended from outside. What the application does afterwards reaches nobody."""
+        books.begin(self._address)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the head of a stream has been sent."""
+        return self._streams
+
+    async def send(self, message: Message) -> None:
+        """Pass the next message on, and keep count."""
+        await self._send(message)
+        if message["type"] == BODY:
+            body = message.get("body")
+            if body:
+                self._last = body
+                self._events += 1
+            if not message.get("more_body", False):
+                self.close()
+        elif message["type"] == START:
+            self._begun = True
+            self._streams = is_stream(message)
+
+    async def break_off(self) -> None:
+        """Say in a stream that it ends too early. Before its head, the server can still answer with an error."""
+        if not self._streams or not self._open:
+            return
+        # What went wrong in the first place is what the log should say.
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await self._end_stream(self._send, LOST_EVENT)
+
+    async def cut_off(self) -> None:
+        """End the answer now: a stream with an error, and what has not begun with a 503.
+
+        The server then tells the application that the client is gone, upon which vLLM frees the request's place. May
+        take as long as the client does not read.
+        """
+        send, self._send, self.was_cut = self._send, _drop, True
+        if not self._open:
+            return
+        if self._streams:
+            await self._end_stream(send, LEAVING_EVENT)
+        elif not self._begun:
+            await refuse(send)
+        self.close()
+
+    def cancel(self) -> None:
+        """End the application's side, if it still goes on."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _end_stream(self, send: Send, event: bytes) -> None:
+        gap = b"" if self._last.endswith(b"\n\n") else b"\n\n"
+        await send({"type": BODY, "body": gap + event, "more_body": False})
+
+    def close(self) -> None:
+        """Count the request as over. Only the first time counts."""
+        if not self._open:
+            return
+        self._open = False
+        self._books.end(self._address)
+        tokens = tokens_of(self._scope, self._last)
+        if tokens is None and self._streams and self._events:
+            tokens = least_tokens(header_of(self._scope, "content-length"), self._events)
+        if tokens is None:
+            return
+        tenant = header_of(self._scope, Header.TENANT)
+        self._books.spend(tenant or ANONYMOUS, tokens)
+        if tenant and self._address:
+            name = header_of(self._scope, Header.REQUEST_ID)
+            usage = Usage(id=name, tenant=tenant, prompt_tokens=tokens.prompt, generation_tokens=tokens.generation)
+            self._books.report(self._address, usage)
+
+
+async def refuse(send: Send) -> None:
+    """Answer that the replica leaves. A gateway sends the request elsewhere then."""
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(_LEAVING_BODY)).encode()),
+        (b"retry-after", str(RETRY_AFTER_SECONDS).encode()),
+    ]
+    await send({"type": START, "status": UNAVAILABLE, "headers": headers})
+    await send({"type": BODY, "body": _LEAVING_BODY, "more_body": False})
+
+
+async def _drop(_: Message) -> None:
+    """Send nothing: the answer is complete."""
