@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from gptoss_runtime.contract import OPENAI_PORT
 from gptoss_runtime.orders import ServerOrders
-from gptoss_runtime.server.books import IN_FLIGHT_PATH, TOKENS_PATH
+from gptoss_runtime.server.books import IN_FLIGHT_PATH, NUMBERS_PATH, TOKENS_PATH
 from gptoss_runtime.server.owned import refusals_of
 
 
 MIDDLEWARE = "gptoss_runtime.server.middleware.Middleware"
-QUIET_PATHS = f"/health,/metrics,/load,/ping,{IN_FLIGHT_PATH},{TOKENS_PATH}"
+QUIET_PATHS = f"/health,/metrics,/load,/ping,{IN_FLIGHT_PATH},{TOKENS_PATH},{NUMBERS_PATH}"
 """What is asked all the time, and not logged."""
 TENSOR_PARALLEL_SIZES = (1, 2, 4, 8)
 """gpt-oss has 8 key-value heads, which vLLM shares out and does not replicate."""
