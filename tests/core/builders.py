@@ -26,6 +26,7 @@ from gptoss_operator.core.objects import (
 from gptoss_operator.core.observation import ChildKey, Manifest, Observation, ObservedChild, Owner
 from gptoss_operator.core.plan import make_plan
 from gptoss_operator.core.render.options import RenderOptions
+from gptoss_runtime.contract import CheckResult, Counter, Notice, Phase, ReplicaState, Verdict
 
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -68,6 +69,26 @@ def a_pod(
             conditions=(PodCondition(type="Ready", status="True" if ready else "False"), *conditions),
             container_statuses=containers,
         ),
+    )
+
+
+def a_state(
+    phase: Phase = Phase.READY,
+    *,
+    reason: str = "as the test says",
+    checks: dict[str, CheckResult] | None = None,
+    notice: Notice | None = None,
+    sequence: int = 1,
+) -> ReplicaState:
+    return ReplicaState(
+        start_id="start",
+        sequence=sequence,
+        phase=phase,
+        verdict=Verdict(ready=phase is Phase.READY, live=True, reason=reason),
+        uptime_seconds=float(sequence),
+        counters={Counter.ENGINE_STEPS: float(sequence)},
+        checks=checks or {},
+        notice=notice,
     )
 
 
@@ -151,6 +172,8 @@ class Cluster:
         """The condition that every Job has a moment after it was made. None: it goes on."""
         self.weights_pods: tuple[Pod, ...] = ()
         self.secrets: dict[str, str] | None = None
+        self.states: dict[int, ReplicaState] = {}
+        """What the replicas in slots say of themselves."""
         self.told: dict[str, str] = {}
         """Version of the API keys that each gateway pod was told of, by its name."""
         self._serial = 0
@@ -164,6 +187,7 @@ class Cluster:
             gateway_pods=tuple(self._told(a_gateway_pod(n)) for n in range(2)) if gateways else (),
             weights_pods=self.weights_pods,
             secrets=self.secrets,
+            replica_states={self.pods[slot].metadata.uid: said for slot, said in self.states.items()},
         )
 
     def pass_once(self, stop_after: int | None = None) -> Plan:

@@ -11,6 +11,7 @@ from gptoss_operator.core.fleet import replicas_of
 from gptoss_operator.core.health import PodState, judge
 from gptoss_operator.core.objects import (
     ContainerState,
+    ContainerStateRunning,
     ContainerStateTerminated,
     ContainerStatus,
     Node,
@@ -21,8 +22,16 @@ from gptoss_operator.core.objects import (
     PodCondition,
     PodSpec,
 )
-from gptoss_runtime.contract import ExitCode
-from tests.core.builders import NOW, a_pod, a_replica_set, a_waiting_container, an_ended_container, seen
+from gptoss_runtime.contract import Check, CheckResult, ExitCode, Notice, NoticeKind, Phase, ReplicaState
+from tests.core.builders import (
+    NOW,
+    a_pod,
+    a_replica_set,
+    a_state,
+    a_waiting_container,
+    an_ended_container,
+    seen,
+)
 
 
 NO_NODES: dict[str, Node] = {}
@@ -144,3 +153,105 @@ def test_a_pod_on_a_lost_node_says_so() -> None:
     assert "n1 is not ready" in silent.message
     assert judge(pod, {"n1": a_node("n1", "True")}, NOW).state is PodState.STARTING
     assert judge(pod, {}, NOW).state is PodState.STARTING, "nodes that may not be read are no evidence"
+
+
+@pytest.mark.parametrize(
+    ("phase", "message"),
+    [
+        (Phase.STARTING, "starting vLLM"),
+        (Phase.FETCHING, "fetching the weights"),
+        (Phase.LOADING, "loading the model"),
+        (Phase.COMPILING, "compiling"),
+        (Phase.WARMING, "checking its first answers"),
+        (Phase.READY, "starting"),
+        (Phase.STOPPED, "starting"),
+    ],
+)
+def test_a_start_is_told_by_its_phase(phase: Phase, message: str) -> None:
+    judgement = judge(a_pod(0), NO_NODES, NOW, a_state(phase))
+    assert (judgement.state, judgement.message) == (PodState.STARTING, message)
+
+
+STALLED = "its engine makes no progress (no step for more than 30 s while it has requests)"
+
+
+def test_a_replica_that_is_not_ready_says_why_itself() -> None:
+    state = a_state(Phase.NOT_READY, reason=STALLED)
+    judgement = judge(a_pod(0, containers=(running_again_after(71),)), NO_NODES, NOW, state)
+    assert (judgement.state, judgement.reason, judgement.message) == (
+        PodState.FAILING,
+        Reason.UNHEALTHY_REPLICA,
+        STALLED,
+    ), "that it crashed some time ago is not why"
+
+
+def running_again_after(exit_code: int) -> ContainerStatus:
+    ended = an_ended_container(exit_code)
+    return msgspec.structs.replace(ended, state=ContainerState(running=ContainerStateRunning()))
+
+
+def test_while_a_crashed_replica_starts_again_its_end_is_what_is_told() -> None:
+    pod = a_pod(0, containers=(running_again_after(ExitCode.ENGINE_DIED),))
+    assert judge(pod, NO_NODES, NOW, a_state(Phase.LOADING)).reason is Reason.ENGINE_DIED
+
+
+@pytest.mark.parametrize("phase", [Phase.NOT_READY, Phase.DRAINING, Phase.LOADING])
+def test_the_words_of_a_server_that_has_ended_are_not_of_the_next_one(phase: Phase) -> None:
+    pod = a_pod(0, containers=(an_ended_container(ExitCode.ENGINE_DIED),))
+    state = a_state(phase, notice=TAKEN)
+    assert judge(pod, NO_NODES, NOW, state) == judge(pod, NO_NODES, NOW)
+
+
+def test_kubernetes_decides_whether_a_replica_is_ready() -> None:
+    judgement = judge(a_pod(0, ready=True), NO_NODES, NOW, a_state(Phase.NOT_READY, reason=STALLED))
+    assert judgement.state is PodState.READY, "one of the two is a moment older, and it is not known which"
+
+
+TAKEN = Notice(kind=NoticeKind.TERMINATION, source="AWS spot/instance-action", deadline=1800000000.0)
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_replica_that_drains_for_a_notice_is_not_ready(*, ready: bool) -> None:
+    judgement = judge(a_pod(0, ready=ready), NO_NODES, NOW, a_state(Phase.DRAINING, notice=TAKEN))
+    assert (judgement.state, judgement.reason) == (PodState.DRAINING, Reason.INTERRUPTION_NOTICE)
+    assert judgement.notice == TAKEN
+    assert judgement.message == (
+        "its machine will be taken away at 2027-01-15T08:00:00Z (AWS spot/instance-action): it finishes its requests"
+    )
+
+
+def test_a_replica_with_a_notice_is_ready_until_it_drains() -> None:
+    judgement = judge(a_pod(0, ready=True), NO_NODES, NOW, a_state(notice=TAKEN))
+    assert (judgement.state, judgement.notice) == (PodState.READY, TAKEN)
+
+
+def test_a_replica_that_was_asked_to_stop_by_itself_says_so() -> None:
+    state = a_state(Phase.DRAINING, reason="asked to stop; requests are finishing")
+    judgement = judge(a_pod(0), NO_NODES, NOW, state)
+    assert (judgement.state, judgement.reason) == (PodState.DRAINING, Reason.REPLICA_DRAINING)
+    assert judgement.message == "asked to stop; requests are finishing"
+
+
+def test_failed_checks_of_a_replica_that_answers_are_a_concern() -> None:
+    checks: dict[str, CheckResult] = {
+        Check.PARAMETERS_ACCESSIBLE: CheckResult(ok=False, detail="the probe's answer has changed"),
+        Check.MODEL_LOADED: CheckResult(ok=True, detail="all names are served"),
+        Check.INFERENCE_WORKING: CheckResult(ok=None, detail="not known yet"),
+        Check.MEMORY_AVAILABLE: CheckResult(ok=False, detail="line\n" * 1000),
+    }
+    judgement = judge(a_pod(0, ready=True), NO_NODES, NOW, a_state(checks=checks))
+    assert judgement.state is PodState.READY
+    assert judgement.concern.startswith("memory_available: line line")
+    assert len(judgement.concern) <= 500
+
+    del checks[Check.MEMORY_AVAILABLE]
+    judgement = judge(a_pod(0, ready=True), NO_NODES, NOW, a_state(checks=checks))
+    assert judgement.concern == "parameters_accessible: the probe's answer has changed"
+
+
+def test_replicas_are_judged_by_their_own_words() -> None:
+    pods = [a_pod(slot) for slot in (0, 1)]
+    observation = seen([a_replica_set(slot, "") for slot in (0, 1)], pods)
+    states: dict[str, ReplicaState] = {pods[1].metadata.uid: a_state(Phase.COMPILING)}
+    found = replicas_of(replace(observation, replica_states=states), NOW)
+    assert [r.judgement.message for r in found] == ["starting", "compiling"]

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from gptoss_operator.api.base import ApiModel
+from gptoss_runtime.contract import NoticeKind
 
 
 class ConditionType(StrEnum):
@@ -47,6 +48,8 @@ class Reason(StrEnum):
     REPLICAS_REPLACED = "ReplicasReplaced"
     REPLICAS_REMOVED = "ReplicasRemoved"
     GATEWAY_STARTING = "GatewayStarting"
+    REPLICA_DRAINING = "ReplicaDraining"
+    INTERRUPTION_NOTICE = "InterruptionNotice"
 
     AS_EXPECTED = "AsExpected"
     UNSCHEDULABLE = "Unschedulable"
@@ -61,6 +64,7 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "OutOfMemory"
     CRASH_LOOP = "CrashLoop"
     POD_NOT_CREATED = "PodNotCreated"
+    UNHEALTHY_REPLICA = "UnhealthyReplica"
     GATEWAY_FAILED = "GatewayFailed"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - a word for programs
     KIND_NOT_INSTALLED = "KindNotInstalled"
@@ -115,6 +119,19 @@ class CachedWeights(ApiModel):
     """Where they are in it, below `weights`."""
 
 
+class InterruptionNotice(ApiModel):
+    """What a cloud has announced to a replica."""
+
+    replica: str
+    """Name of the replica, such as `chat-r0`."""
+    kind: NoticeKind
+    """Termination, Maintenance, or Rebalance: its machine may be taken away soon, and its requests go on."""
+    source: str
+    """Where the replica read it."""
+    deadline: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
+    """When it happens. Absent: not said."""
+
+
 class GptOssStatus(ApiModel):
     """What the operator last saw and decided."""
 
@@ -151,3 +168,7 @@ class GptOssStatus(ApiModel):
     """Defaults as they were chosen for this object. A newer operator does not change them."""
     cached_weights: tuple[CachedWeights, ...] | None = None
     """What is in the cache's claim, so that it is not fetched again when the Job that did so is deleted."""
+    notices: tuple[InterruptionNotice, ...] | None = Field(
+        default=None, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["replica"]}
+    )
+    """What clouds have announced to replicas that exist, at most a hundred of them."""

@@ -141,7 +141,7 @@ def _progressing(owner: Owner, replicas: Sequence[Replica], steps: Sequence[Step
         return _on_the_way(Reason.REPLICAS_REPLACED, message)
     if created or starting:
         waits = {**dict.fromkeys(created, "being created"), **{s: j.message for s, j in starting.items()}}
-        reasons = {j.reason for j in starting.values() if j.state is PodState.PENDING}
+        reasons = {j.reason for j in starting.values() if j.state in (PodState.PENDING, PodState.DRAINING)}
         return _on_the_way(min(reasons, default=Reason.REPLICAS_STARTING), _each(owner, waits))
     if leaving:
         return _on_the_way(Reason.REPLICAS_REMOVED, _each(owner, dict.fromkeys(leaving, "finishes its requests")))
@@ -189,7 +189,7 @@ def _on_the_way(reason: Reason, message: str) -> Finding:
 def _degraded(
     owner: Owner, replicas: Sequence[Replica], gateway: GatewayView, weights: Weights, problems: Sequence[Problem]
 ) -> Finding:
-    """Return what is wrong: a refused object, failing replicas, their weights, the gateway, then what is beside it.
+    """Return what is wrong: a refused object, failing replicas, unhealthy ones, their weights, the gateway, the rest.
 
     A missing Secret goes before the gateway, which may fail because of it.
     """
@@ -198,6 +198,7 @@ def _degraded(
     candidates = (
         _problems(refusals),
         _failing(owner, replicas),
+        _unhealthy(owner, replicas),
         weights.trouble and _wrong(weights.trouble.reason, weights.trouble.message),
         _problems(secrets),
         gateway.trouble and _wrong(Reason.GATEWAY_FAILED, f"gateway: {gateway.trouble.message}"),
@@ -214,6 +215,12 @@ def _failing(owner: Owner, replicas: Sequence[Replica]) -> Finding | None:
     if not failing:
         return None
     return _wrong(failing[min(failing)].reason, _each(owner, {slot: j.message for slot, j in failing.items()}))
+
+
+def _unhealthy(owner: Owner, replicas: Sequence[Replica]) -> Finding | None:
+    """Return what the deep health reports of replicas that answer find wrong."""
+    concerns = {r.slot: r.judgement.concern for r in replicas if r.ready and r.judgement.concern}
+    return _wrong(Reason.UNHEALTHY_REPLICA, _each(owner, concerns)) if concerns else None
 
 
 def _problems(problems: Sequence[Problem]) -> Finding | None:

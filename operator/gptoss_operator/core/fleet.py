@@ -174,7 +174,7 @@ def _free_slots(count: int, taken: set[int]) -> list[int]:
 
 def _judge(workload: ObservedChild | None, pod: Pod | None, seen: Observation, now: datetime) -> Judgement:
     if pod:
-        return judge(pod, seen.nodes, now)
+        return judge(pod, seen.nodes, now, seen.replica_states.get(pod.metadata.uid))
     name = workload.object.metadata.name if workload else ""
     if now - seen.podless_since.get(name, now) > POD_EXPECTED_WITHIN:
         return Judgement(

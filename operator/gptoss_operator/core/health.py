@@ -1,14 +1,15 @@
 """What is wrong with a pod, in words that a user can act on."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from gptoss_operator.api.names import REPLICA_CONTAINER
 from gptoss_operator.api.status import Reason
+from gptoss_operator.core.notices import shown, words_of
 from gptoss_operator.core.objects import ContainerStatus, Node, Pod
-from gptoss_runtime.contract import ExitCode
+from gptoss_runtime.contract import ExitCode, Notice, Phase, ReplicaState
 
 
 class PodState(StrEnum):
@@ -21,6 +22,8 @@ class PodState(StrEnum):
     """Waits for a node."""
     FAILING = "failing"
     """It will not become ready unless something changes."""
+    DRAINING = "draining"
+    """It stays for now, and takes no new requests."""
     LEAVING = "leaving"
     """Deleted; it finishes its requests."""
 
@@ -32,6 +35,10 @@ class Judgement:
     state: PodState
     reason: Reason
     message: str
+    concern: str = ""
+    """What its deep health report finds wrong although it answers requests. Empty: nothing."""
+    notice: Notice | None = None
+    """What the cloud has announced to it."""
 
 
 PENDING_TOO_LONG = timedelta(minutes=5)
@@ -48,6 +55,14 @@ SERVER_EXITS: dict[int, tuple[Reason, str]] = EXITS | {
     ExitCode.ENGINE_DIED: (Reason.ENGINE_DIED, "vLLM's engine died and is started again: see the pod's log"),
 }
 """The same of the model server's container."""
+START_WORDS = {
+    Phase.STARTING: "starting vLLM",
+    Phase.FETCHING: "fetching the weights",
+    Phase.LOADING: "loading the model",
+    Phase.COMPILING: "compiling",
+    Phase.WARMING: "checking its first answers",
+}
+"""How far a start is, without numbers: conditions must stay the same while nothing happens."""
 MESSAGE_LENGTH = 500
 
 IMAGE_REASONS = frozenset(
@@ -56,19 +71,30 @@ IMAGE_REASONS = frozenset(
 CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
 
-def judge(pod: Pod, nodes: Mapping[str, Node], now: datetime) -> Judgement:
+def judge(pod: Pod, nodes: Mapping[str, Node], now: datetime, state: ReplicaState | None = None) -> Judgement:
     """Return what is thought of `pod`. The first of the checks that finds something decides.
 
-    `nodes` are all nodes by name; empty where they may not be read.
+    `nodes` are all nodes by name; empty where they may not be read. `state` is what the replica in it said of itself a
+    moment ago; None is evidence of nothing.
     """
     if pod.metadata.deletion_timestamp:
         return Judgement(state=PodState.LEAVING, reason=Reason.REPLICAS_REMOVED, message="finishes its requests")
+    state = state if _server_runs(pod) else None
+    notice = state.notice if state else None
     if _is_true(pod, "Ready"):
-        return Judgement(state=PodState.READY, reason=Reason.AS_EXPECTED, message="ready")
-    found = _unscheduled(pod, now) or _on_lost_node(pod, nodes) or _waiting(pod) or _ended(pod)
-    if found:
-        return found
-    return Judgement(state=PodState.STARTING, reason=Reason.REPLICAS_STARTING, message="starting")
+        found = _draining_for(state) or Judgement(
+            state=PodState.READY, reason=Reason.AS_EXPECTED, message="ready", concern=_concern(state)
+        )
+    else:
+        found = (
+            _unscheduled(pod, now)
+            or _on_lost_node(pod, nodes)
+            or _waiting(pod)
+            or _said_not_ready(state)
+            or _ended(pod)
+            or _starting(state)
+        )
+    return replace(found, notice=notice)
 
 
 def _unscheduled(pod: Pod, now: datetime) -> Judgement | None:
@@ -78,7 +104,9 @@ def _unscheduled(pod: Pod, now: datetime) -> Judgement | None:
         return None
     text = _short(condition.message or condition.reason or "the scheduler has not looked at it yet")
     if "persistentvolumeclaim" in text.lower():
-        return _failing(Reason.VOLUME_NOT_FOUND, f"{text}: create or bind the claim that spec.model.source names")
+        return _failing(
+            Reason.VOLUME_NOT_FOUND, f"{text}: create or bind the claim that spec.model.source or spec.cache names"
+        )
     if "Insufficient" in text and "gpu" in text.lower():
         reason, remedy = Reason.INSUFFICIENT_GPU, "add GPU nodes, or lower tensorParallel or the number of replicas"
     else:
@@ -147,6 +175,43 @@ def _container_ended(container: ContainerStatus, whose: str) -> Judgement | None
     known = SERVER_EXITS if container.name == REPLICA_CONTAINER else EXITS
     reason, words = known.get(ended.exit_code, unknown)
     return _failing(reason, whose + (_short(ended.message) or words))
+
+
+def _server_runs(pod: Pod) -> bool:
+    """Return whether what a replica said is not about a server that has ended since."""
+    servers = (container.state for container in pod.status.container_statuses if container.name == REPLICA_CONTAINER)
+    return not any(server.waiting or server.terminated for server in servers)
+
+
+def _draining_for(state: ReplicaState | None) -> Judgement | None:
+    """Return that a replica takes no new requests because of a notice. Kubernetes learns of it a moment later."""
+    if state is None or state.phase is not Phase.DRAINING or state.notice is None:
+        return None
+    (notice,) = shown([("", state.notice)])
+    return Judgement(state=PodState.DRAINING, reason=Reason.INTERRUPTION_NOTICE, message=words_of(notice))
+
+
+def _said_not_ready(state: ReplicaState | None) -> Judgement | None:
+    """Return why a replica that was ready is not, in its own words. An earlier end of it explains nothing then."""
+    if found := _draining_for(state):
+        return found
+    if state and state.phase is Phase.DRAINING:
+        reason, message = Reason.REPLICA_DRAINING, _short(state.verdict.reason)
+        return Judgement(state=PodState.DRAINING, reason=reason, message=message)
+    if state and state.phase is Phase.NOT_READY:
+        return _failing(Reason.UNHEALTHY_REPLICA, _short(state.verdict.reason))
+    return None
+
+
+def _starting(state: ReplicaState | None) -> Judgement:
+    message = START_WORDS.get(state.phase, "starting") if state else "starting"
+    return Judgement(state=PodState.STARTING, reason=Reason.REPLICAS_STARTING, message=message)
+
+
+def _concern(state: ReplicaState | None) -> str:
+    """Return which checks of the deep health report fail, and why."""
+    checks = state.checks if state else {}
+    return _short("; ".join(f"{name}: {check.detail}" for name, check in sorted(checks.items()) if check.ok is False))
 
 
 def _containers(pod: Pod) -> Iterator[tuple[ContainerStatus, str]]:

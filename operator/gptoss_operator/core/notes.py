@@ -6,7 +6,9 @@ from gptoss_operator.api.names import replica
 from gptoss_operator.api.status import Condition, ConditionType, GptOssStatus, Reason
 from gptoss_operator.core.actions import Note
 from gptoss_operator.core.fleet import Action, Step
+from gptoss_operator.core.notices import words_of
 from gptoss_operator.core.observation import Owner
+from gptoss_runtime.contract import NoticeKind
 
 
 STEP_REASONS = {
@@ -19,7 +21,7 @@ STEP_REASONS = {
 
 def notes_of(owner: Owner, steps: Sequence[Step], before: GptOssStatus, after: GptOssStatus) -> tuple[Note, ...]:
     """Return the events of one pass."""
-    return (*_steps(owner, steps), *_turns(before, after))
+    return (*_fetched(before, after), *_steps(owner, steps), *_notices(before, after), *_turns(before, after))
 
 
 def _steps(owner: Owner, steps: Sequence[Step]) -> Iterable[Note]:
@@ -28,6 +30,22 @@ def _steps(owner: Owner, steps: Sequence[Step]) -> Iterable[Note]:
             action = step.action.title().replace("-", "")
             message = f"{action} {replica(owner.name, step.slot)}: {step.reason}"
             yield Note(type="Normal", reason=reason, action=action, message=message)
+
+
+def _notices(before: GptOssStatus, after: GptOssStatus) -> Iterable[Note]:
+    """Yield what clouds have announced since the last pass. Replicas that were told the same share an event."""
+    known = before.notices or ()
+    told: dict[tuple[NoticeKind, str], list[str]] = {}
+    for notice in after.notices or ():
+        if notice not in known:
+            told.setdefault((notice.kind, words_of(notice)), []).append(notice.replica)
+    for (kind, words), replicas in told.items():
+        yield Note(
+            type="Normal" if kind is NoticeKind.REBALANCE else "Warning",
+            reason=Reason.INTERRUPTION_NOTICE,
+            action="Observe",
+            message=f"{', '.join(replicas)}: {words}",
+        )
 
 
 def _turns(before: GptOssStatus, after: GptOssStatus) -> Iterable[Note]:
@@ -40,6 +58,13 @@ def _turns(before: GptOssStatus, after: GptOssStatus) -> Iterable[Note]:
     if available and available.status == "True" and not (was_available and was_available.status == "True"):
         message = f"answers at {after.url}: {available.message}"
         yield Note(type="Normal", reason=available.reason, action="Observe", message=message)
+
+
+def _fetched(before: GptOssStatus, after: GptOssStatus) -> Iterable[Note]:
+    """Yield that replicas wait no more for their weights."""
+    cached, was = (_condition(status, ConditionType.MODEL_CACHED) for status in (after, before))
+    if cached and cached.status == "True" and not (was and was.status == "True"):
+        yield Note(type="Normal", reason=cached.reason, action="Fetch", message=cached.message)
 
 
 def _changed(before: GptOssStatus, condition: Condition) -> bool:

@@ -9,11 +9,12 @@ from gptoss_operator.api.names import (
     COMPONENT_REPLICA,
     LABEL_SLOT,
     gateway,
+    replica,
     replica_disruption_budget,
     selector,
 )
 from gptoss_operator.api.spec import GptOssSpec, desired_replicas, served_name
-from gptoss_operator.api.status import ConditionType, GptOssStatus, Reason, ResolvedDefaults
+from gptoss_operator.api.status import ConditionType, GptOssStatus, InterruptionNotice, Reason, ResolvedDefaults
 from gptoss_operator.core.actions import Annotate, Apply, Delete, Note, Plan
 from gptoss_operator.core.capacity import decide_parallelism
 from gptoss_operator.core.changes import applies_of, leftovers, replica_deletes
@@ -29,7 +30,8 @@ from gptoss_operator.core.fleet import (
 )
 from gptoss_operator.core.health import PENDING_TOO_LONG, PodState, judge
 from gptoss_operator.core.notes import notes_of
-from gptoss_operator.core.observation import ChildKey, Manifest, Observation
+from gptoss_operator.core.notices import shown
+from gptoss_operator.core.observation import ChildKey, Manifest, Observation, Owner
 from gptoss_operator.core.parse import parse_spec, parse_status
 from gptoss_operator.core.render.disruption import disruption_budget
 from gptoss_operator.core.render.gateway import gateway_config, gateway_deployment
@@ -106,6 +108,7 @@ def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, n
         image=image,
         resolved=resolved,
         cached_weights=weights.remembered or None,
+        notices=_notices(seen.owner, replicas) or None,
     )
     return Plan(
         applies=applies,
@@ -186,6 +189,11 @@ def _gateway_view(spec: GptOssSpec, seen: Observation, now: datetime) -> Gateway
         ready=sum(judgement.state is PodState.READY for judgement in judged),
         trouble=failing[0] if failing else None,
     )
+
+
+def _notices(owner: Owner, replicas: Sequence[Replica]) -> tuple[InterruptionNotice, ...]:
+    told = ((replica(owner.name, r.slot), r.judgement.notice) for r in replicas if r.exists)
+    return shown((name, notice) for name, notice in told if notice)
 
 
 def _is_current(slot: int, steps: Sequence[Step]) -> bool:
