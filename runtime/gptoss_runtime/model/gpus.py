@@ -158,8 +158,8 @@ _OLD: Final = tuple(
 _PRODUCTS: Final = tuple(
     (re.compile(pattern), GPUS[type_])
     for pattern, type_ in (
-        ("-GB?300-", GpuType.B300),
-        ("-GB?200-", GpuType.B200),
+        ("-G?B300-", GpuType.B300),
+        ("-G?B200-", GpuType.B200),
         ("-GH200-", GpuType.GH200),
         ("-H200-", GpuType.H200),
         ("-H100-(.*-)?(NVL|94GB)-", GpuType.H100_NVL),
