@@ -8,7 +8,7 @@ from pathlib import Path
 from e2e.images.build import build_and_import, build_images, prune_cache
 from e2e.images.code_layer import CHECKOUT
 from e2e.images.errors import ImageError
-from e2e.images.names import OPERATOR_LOCK, image_names
+from e2e.images.names import OPERATOR_LOCK, SERVER_LOCK, image_names
 from e2e.images.python_layer import LOCKS, write_lock
 from e2e.images.vllm_layer import LOCK as VLLM_LOCK
 
@@ -38,6 +38,7 @@ def main() -> int:
                 print(f"freed {prune_cache() / 2**30:.1f} GiB")
             case "lock":
                 write_lock(requirements=LOCKS / "vllm.in", overrides=LOCKS / "vllm.overrides", lock=VLLM_LOCK)
+                write_lock(requirements=LOCKS / "server.in", overrides=None, lock=SERVER_LOCK)
                 write_lock(requirements=CHECKOUT / "pyproject.toml", overrides=None, lock=OPERATOR_LOCK)
     except ImageError as error:
         print(f"images: {error}", file=sys.stderr)

@@ -18,6 +18,8 @@ from e2e.images.vllm_layer import vllm_layer
 
 OPERATOR_LOCK = LOCKS / "operator.lock"
 OPERATOR_NEEDED_BYTES = 2**29
+SERVER_LOCK = LOCKS / "server.lock"
+SERVER_NEEDED_BYTES = 2**28
 
 WRITABLE = "/tmp"  # noqa: S108  # not a file of ours with a guessable name: in a pod this is the pod's own volume
 USER = f"{USER_ID}:{USER_ID}"
@@ -102,14 +104,31 @@ def activator_image() -> ImageSpec:
     return ImageSpec(repository="gptoss-activator", layers=[base_layer(), operator_packages(), code], settings=settings)
 
 
+def server_packages() -> LayerSpec:
+    """Return the layer of what the runtime needs beside vLLM. It is its own, so that vLLM is not installed again."""
+    return python_layer(
+        name="server-packages",
+        lock=SERVER_LOCK,
+        recipe=[],
+        needed_bytes=SERVER_NEEDED_BYTES,
+        finish=lambda _: None,
+    )
+
+
 def server_image() -> ImageSpec:
-    """Return the model server's image for CPUs: `gptoss-server`, and `vllm` for experiments."""
-    programs = {"gptoss-server": "-m gptoss_runtime.server", "vllm": "-m vllm.entrypoints.cli.main"}
+    """Return the model server's image for CPUs: `gptoss-server`, `gptoss-fetch`, and `vllm` for experiments."""
+    programs = {
+        "gptoss-server": "-m gptoss_runtime.server",
+        "gptoss-fetch": "-m gptoss_runtime.weights",
+        "vllm": "-m vllm.entrypoints.cli.main",
+    }
     code = code_layer("server-code", [CHECKOUT / "runtime/gptoss_runtime"], programs)
     settings = RunSettings(
         user=USER, entrypoint=["gptoss-server"], environment=SERVER_ENVIRONMENT, working_directory=WRITABLE
     )
-    return ImageSpec(repository="gptoss-server", layers=[base_layer(), vllm_layer(), code], settings=settings)
+    return ImageSpec(
+        repository="gptoss-server", layers=[base_layer(), vllm_layer(), server_packages(), code], settings=settings
+    )
 
 
 def gateway_image() -> ImageSpec:
