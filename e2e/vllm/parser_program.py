@@ -25,7 +25,8 @@ def main() -> None:
     flags = sorted({flag for action in parser._actions for flag in action.option_strings})  # noqa: SLF001 - no other way
     parsed = [attempt(parser, arguments) for arguments in json.load(sys.stdin)]
     document = {"flags": flags, "load_formats": sorted(_LOAD_FORMAT_TO_MODEL_LOADER), "parsed": parsed}
-    json.dump(document, sys.stdout, default=plain)
+    # vLLM writes its log to standard output too; the document is the last line.
+    sys.stdout.write("\n" + json.dumps(document, default=plain) + "\n")
 
 
 def attempt(parser: argparse.ArgumentParser, arguments: list[str]) -> dict[str, Any]:

@@ -198,7 +198,7 @@ def _running(room: Room, program: Sequence[str], environment: Mapping[str, str])
             running = Program.start(room, program, base, output, environment)
         try:
             yield running, base
-        except Exception as error:
+        except AssertionError as error:
             error.add_note(f"The server said last:\n{last_lines(base / 'output')}")
             raise
         finally:
