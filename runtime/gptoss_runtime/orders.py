@@ -22,7 +22,8 @@ WEIGHTS_ENV = "GPTOSS_WEIGHTS"
 
 
 _OURS = "leave it out: the replica's server depends on it"
-_GPUS = "set spec.tensorParallel; more GPUs than one replica holds are more replicas"
+_GPUS = "set spec.tensorParallel or spec.engine.pipelineParallel; more GPUs than one replica holds are more replicas"
+_SPECULATION = "set spec.engine.speculation"
 _TLS = "leave it out: TLS ends at the gateway, and health is asked over plain HTTP inside the pod"
 
 OWNED_FLAGS = MappingProxyType(
@@ -34,6 +35,32 @@ OWNED_FLAGS = MappingProxyType(
         "--max-model-len": "set spec.engine.maxModelLen",
         "--max-num-seqs": "set spec.engine.maxNumSeqs",
         "--gpu-memory-utilization": "set spec.engine.gpuMemoryUtilization",
+        "--device-memory-utilization": "set spec.engine.gpuMemoryUtilization",
+        "--pipeline-parallel-size": "set spec.engine.pipelineParallel",
+        "--enable-expert-parallel": "set spec.engine.expertParallel",
+        "--kv-cache-dtype": "set spec.engine.kvCacheDtype",
+        "--kv-cache-memory-bytes": "set spec.engine.kvCacheMemory",
+        "--max-num-batched-tokens": "set spec.engine.maxNumBatchedTokens",
+        "--max-num-queued-reqs": "set spec.engine.maxQueuedRequests",
+        "--max-num-queued-tokens": "set spec.engine.maxQueuedTokens",
+        "--scheduling-policy": "set spec.engine.schedulingPolicy",
+        "--enable-prefix-caching": "set spec.engine.prefixCaching",
+        "--async-scheduling": "set spec.engine.asyncScheduling",
+        "--stream-interval": "set spec.engine.streamInterval",
+        "--quantization": "set spec.engine.quantization",
+        "--quantization-config": "set spec.engine.mxfp8Activations",
+        "--moe-backend": "set spec.engine.moeBackend",
+        "--speculative-config": _SPECULATION,
+        "--spec-method": _SPECULATION,
+        "--spec-model": _SPECULATION,
+        "--spec-tokens": _SPECULATION,
+        "--optimization-level": "set spec.engine.optimizationLevel",
+        "--max-cudagraph-capture-size": "set spec.engine.maxCudagraphCaptureSize",
+        "--enforce-eager": "set spec.engine.enforceEager",
+        "--performance-mode": "set spec.engine.performanceMode",
+        "--load-format": "set spec.engine.load.format",
+        "--safetensors-load-strategy": "set spec.engine.load.strategy",
+        "--model-loader-extra-config": "set spec.engine.load.options",
         "--shutdown-timeout": "set spec.drainSeconds",
         "--api-key": "leave it out: keys belong to the gateway",
         "--host": _OURS,
@@ -50,7 +77,6 @@ OWNED_FLAGS = MappingProxyType(
         "--tool-call-parser": "leave it out: gpt-oss has one, openai",
         "--enable-auto-tool-choice": "leave it out: gpt-oss always has it",
         "--api-server-count": "leave it out: one API server per replica keeps its count of running requests exact",
-        "--pipeline-parallel-size": _GPUS,
         "--data-parallel-size": _GPUS,  # and all that begin with --data-parallel or -dp
         "--nnodes": _GPUS,
         "--node-rank": _GPUS,

@@ -18,4 +18,4 @@ class Rule:
 def owned_flag_pattern() -> str:
     """Return a regular expression (RE2) that the plain spellings of vLLM's arguments that are ours match."""
     names = "|".join(flag.removeprefix("--").replace("-", "[-_]") for flag in OWNED_FLAGS)
-    return f"^--(no-)?({names})(=.*)?$"
+    return f"^--(no-)?({names})([.=].*)?$"

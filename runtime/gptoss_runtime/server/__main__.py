@@ -40,7 +40,10 @@ def serve(environment: Mapping[str, str]) -> int:
 
     def plan() -> Command:
         """Return vLLM's command, as the pod is now. Raises BadOrdersError."""
-        return plan_command(orders, read_facts(orders, settings, environment))
+        command = plan_command(orders, read_facts(orders, settings, environment))
+        for note in command.notes:
+            log.info("%s", note)
+        return command
 
     return _run(orders, plan, settings)
 

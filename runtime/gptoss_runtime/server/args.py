@@ -3,20 +3,23 @@
 Facts come in, a command or a refusal comes out. Flags and variables are those of vLLM 0.32.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gptoss_runtime.contract import OPENAI_PORT
 from gptoss_runtime.orders import ServerOrders
 from gptoss_runtime.server.books import IN_FLIGHT_PATH, NUMBERS_PATH, TOKENS_PATH
+from gptoss_runtime.server.combinations import refuse_combinations
+from gptoss_runtime.server.compile_cache import CacheChoice, Engine, choose_caches
+from gptoss_runtime.server.flags import engine_arguments, left_out, refuse_options
 from gptoss_runtime.server.owned import refusals_of
+from gptoss_runtime.server.values import refuse_values
+from gptoss_runtime.server.variables import refuse_variables
 
 
 MIDDLEWARE = "gptoss_runtime.server.middleware.Middleware"
 QUIET_PATHS = f"/health,/metrics,/load,/ping,{IN_FLIGHT_PATH},{TOKENS_PATH},{NUMBERS_PATH}"
 """What is asked all the time, and not logged."""
-TENSOR_PARALLEL_SIZES = (1, 2, 4, 8)
-"""gpt-oss has 8 key-value heads, which vLLM shares out and does not replicate."""
 SHUTDOWN_BACKSTOP_SECONDS = 10
 """What vLLM grants running requests after its SIGTERM. The drain has ended before; this is for what slipped in."""
 READY_TIMEOUT_SECONDS = 3600
@@ -43,9 +46,19 @@ class PodFacts:
     """What has to be known of the pod to plan the command."""
 
     model_directory: ModelDirectory | None
-    """None when the model is a Hugging Face repository."""
+    """None when the model is a Hugging Face repository, or in an object store."""
+    draft_directory: ModelDirectory | None = None
+    """The same of the draft model. None also when there is none."""
     device: str = ""
     """`cpu` where the image holds vLLM's CPU build; otherwise empty."""
+    vllm_version: str = ""
+    """Of the vLLM beside this server. Empty: it is unknown."""
+    known_variables: frozenset[str] | None = None
+    """Environment variables that it knows. None: they are unknown, and vLLM refuses by itself."""
+    gpu_names: tuple[str, ...] = ()
+    """One for each GPU of the pod. Empty: there are none, or nothing says which."""
+    compile_cache_writable: bool = False
+    """Whether the orders' directory for compiled code can be written to."""
     allowed_cpus: tuple[int, ...] = ()
     """CPUs that the pod may run on."""
     ipv6_only: bool = False
@@ -63,6 +76,8 @@ class Command:
     """After `vllm serve`."""
     environment: dict[str, str]
     """The whole environment."""
+    notes: tuple[str, ...] = ()
+    """What people should know of it, a sentence each."""
 
 
 def is_directory(model: str) -> bool:
@@ -83,7 +98,13 @@ def plan_command(orders: ServerOrders, facts: PodFacts) -> Command:
     """
     if refusals := refuse(orders, facts):
         raise BadOrdersError("; ".join(refusals))
-    return Command(arguments=_arguments(orders, facts), environment=_environment(orders, facts))
+    arguments = _arguments(orders, facts)
+    caches = _caches(orders, facts, arguments)
+    return Command(
+        arguments=arguments,
+        environment=_environment(orders, facts, caches),
+        notes=_notes(orders, facts, caches),
+    )
 
 
 def refuse(orders: ServerOrders, facts: PodFacts, *, fetched: bool = True) -> tuple[str, ...]:
@@ -91,25 +112,31 @@ def refuse(orders: ServerOrders, facts: PodFacts, *, fetched: bool = True) -> tu
 
     While the weights are not `fetched`, their directory is not looked at.
     """
-    return (
+    refusals = (
         *_refuse_model(orders.model, facts.model_directory if fetched else None),
-        *_refuse_sizes(orders),
-        *_refuse_names(orders.served_names),
+        *refuse_values(orders),
+        *refuse_options(orders.engine),
         *refusals_of(orders.extra_args),
-        *_refuse_cpus(orders.tensor_parallel_size, facts),
+        *refuse_variables(facts.environment, facts.known_variables),
+    )
+    # What is together, only where each by itself is right.
+    return refusals or (
+        *refuse_combinations(orders, cpu=facts.device == "cpu"),
+        *_refuse_draft(orders, facts.draft_directory),
+        *_refuse_cpus(_ranks(orders), facts),
     )
 
 
-def bind_cpus(tensor_parallel_size: int, allowed_cpus: Iterable[int]) -> str:
+def bind_cpus(ranks: int, allowed_cpus: Iterable[int]) -> str:
     """Return VLLM_CPU_OMP_THREADS_BIND: the allowed CPUs in one group for each rank, as `0,1|2,3`.
 
     Said explicitly because vLLM binds each rank to a NUMA node of its own, and ends where there are fewer nodes than
     ranks. CPUs left over by an uneven division go to the first ranks.
     """
     cpus = sorted(allowed_cpus)
-    size, left_over = divmod(len(cpus), tensor_parallel_size)
+    size, left_over = divmod(len(cpus), ranks)
     groups = []
-    for rank in range(tensor_parallel_size):
+    for rank in range(ranks):
         start = rank * size + min(rank, left_over)
         groups.append(cpus[start : start + size + (rank < left_over)])
     return "|".join(",".join(str(cpu) for cpu in group) for group in groups)
@@ -127,43 +154,23 @@ def _refuse_model(model: str, directory: ModelDirectory | None) -> tuple[str, ..
     return ()
 
 
-def _refuse_sizes(orders: ServerOrders) -> tuple[str, ...]:
-    refusals = []
-    if orders.tensor_parallel_size not in TENSOR_PARALLEL_SIZES:
-        refusals.append(
-            f"tensor parallel size {orders.tensor_parallel_size!r} does not divide the model: "
-            "set spec.tensorParallel to 1, 2, 4 or 8"
-        )
-    smallest = {
-        "max_num_seqs": (orders.max_num_seqs, 1, "spec.engine.maxNumSeqs"),
-        "max_model_len": (1 if orders.max_model_len is None else orders.max_model_len, 1, "spec.engine.maxModelLen"),
-        "drain_seconds": (orders.drain_seconds, 0, "spec.drainSeconds"),
-        "endpoint_grace_seconds": (orders.endpoint_grace_seconds, 0, "the operator's settings"),
-    }
-    for name, (value, least, where) in smallest.items():
-        # A document may hold anything; the contract does not look into its fields.
-        if not isinstance(value, int) or value < least:
-            refusals.append(f"{name} is {value!r}: set {where} to a whole number of at least {least}")
-    share = orders.gpu_memory_utilization
-    if share is not None and not (isinstance(share, int | float) and 0 < share <= 1):
-        refusals.append(f"gpu_memory_utilization is {share!r}: set spec.engine.gpuMemoryUtilization between 0 and 1")
-    return tuple(refusals)
+def _refuse_draft(orders: ServerOrders, directory: ModelDirectory | None) -> Iterator[str]:
+    if directory is not None and not directory.has_config and orders.engine.speculation:
+        path = orders.engine.speculation.model
+        yield f"no config.json in {path}: mount the draft model there or correct spec.engine.speculation.model"
 
 
-def _refuse_names(served_names: tuple[str, ...]) -> tuple[str, ...]:
-    if not served_names:
-        return ("no served name: set spec.model.servedName",)
-    bad = [name for name in served_names if not name or name.startswith("-") or any(c.isspace() for c in name)]
-    return tuple(f"{name!r} cannot be a served name: set spec.model.servedName" for name in bad)
-
-
-def _refuse_cpus(tensor_parallel_size: int, facts: PodFacts) -> tuple[str, ...]:
-    if facts.device == "cpu" and 0 < len(facts.allowed_cpus) < tensor_parallel_size:
-        needed, allowed = tensor_parallel_size, len(facts.allowed_cpus)
-        return (
-            f"tensor parallel size {needed} needs {needed} CPUs, the pod may use {allowed}: lower spec.tensorParallel",
-        )
+def _refuse_cpus(ranks: int, facts: PodFacts) -> tuple[str, ...]:
+    if facts.device == "cpu" and 0 < len(facts.allowed_cpus) < ranks:
+        allowed = len(facts.allowed_cpus)
+        remedy = "lower spec.tensorParallel or spec.engine.pipelineParallel"
+        return (f"{ranks} ranks need {ranks} CPUs, the pod may use {allowed}: {remedy}",)
     return ()
+
+
+def _ranks(orders: ServerOrders) -> int:
+    """Return the number of vLLM's workers: one for each GPU, or for each group of CPUs."""
+    return orders.tensor_parallel_size * orders.engine.pipeline_parallel_size
 
 
 def _arguments(orders: ServerOrders, facts: PodFacts) -> tuple[str, ...]:
@@ -188,23 +195,59 @@ def _arguments(orders: ServerOrders, facts: PodFacts) -> tuple[str, ...]:
         arguments += ["--max-model-len", str(orders.max_model_len)]
     if orders.gpu_memory_utilization is not None:
         arguments += ["--gpu-memory-utilization", str(orders.gpu_memory_utilization)]
-    if facts.device == "cpu":
-        # Compiling for a CPU takes minutes and a C++ compiler in the image.
-        arguments.append("--enforce-eager")
-    return (*arguments, *orders.extra_args)
+    return (*arguments, *engine_arguments(orders.engine, cpu=facts.device == "cpu"), *orders.extra_args)
 
 
-def _environment(orders: ServerOrders, facts: PodFacts) -> dict[str, str]:
+def _caches(orders: ServerOrders, facts: PodFacts, arguments: tuple[str, ...]) -> CacheChoice:
+    return choose_caches(
+        orders.compile_cache,
+        writable=facts.compile_cache_writable,
+        engine=Engine(
+            version=facts.vllm_version,
+            gpu_names=facts.gpu_names,
+            tensor_parallel_size=orders.tensor_parallel_size,
+            pipeline_parallel_size=orders.engine.pipeline_parallel_size,
+            arguments=arguments,
+        ),
+    )
+
+
+def _environment(orders: ServerOrders, facts: PodFacts, caches: CacheChoice) -> dict[str, str]:
     defaults = {
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "VLLM_ENGINE_READY_TIMEOUT_S": str(READY_TIMEOUT_SECONDS),
+        # What was measured of the memory at an earlier start, where the cache has it and it still fits.
+        "VLLM_ENABLE_STARTUP_PLAN": "1",
     }
-    if facts.model_directory is not None:
+    if facts.model_directory is not None and not _fetches_draft(orders):
         defaults["HF_HUB_OFFLINE"] = "1"
     if facts.device == "cpu":
-        defaults["VLLM_CPU_KVCACHE_SPACE"] = str(CPU_KV_CACHE_GIB)
-        if orders.tensor_parallel_size > 1 and facts.allowed_cpus:
-            defaults["VLLM_CPU_OMP_THREADS_BIND"] = bind_cpus(orders.tensor_parallel_size, facts.allowed_cpus)
-    # An engine that died must end the process: that is how the server learns of it.
-    return {**defaults, **facts.environment, "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH": "0"}
+        if orders.engine.kv_cache_memory_bytes is None:
+            # The variable would win over the argument.
+            defaults["VLLM_CPU_KVCACHE_SPACE"] = str(CPU_KV_CACHE_GIB)
+        if _ranks(orders) > 1 and facts.allowed_cpus:
+            defaults["VLLM_CPU_OMP_THREADS_BIND"] = bind_cpus(_ranks(orders), facts.allowed_cpus)
+    return {
+        **defaults,
+        **facts.environment,
+        **caches.environment,
+        # An engine that died must end the process: that is how the server learns of it.
+        "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH": "0",
+    }
+
+
+def _fetches_draft(orders: ServerOrders) -> bool:
+    """Return whether vLLM has to bring the draft model from the hub."""
+    draft = orders.engine.speculation.model if orders.engine.speculation else ""
+    return bool(draft) and not is_directory(draft)
+
+
+def _notes(orders: ServerOrders, facts: PodFacts, caches: CacheChoice) -> tuple[str, ...]:
+    cpu = facts.device == "cpu"
+    alone = orders.engine.expert_parallel and orders.tensor_parallel_size == 1
+    return (
+        *left_out(orders.engine, cpu=cpu),
+        *(("spec.engine.expertParallel has no effect on one GPU",) if alone else ()),
+        *((caches.reason,) if orders.compile_cache and not cpu else ()),
+    )

@@ -13,6 +13,10 @@ _SHORT_FLAGS = MappingProxyType(
         "-asc": "--api-server-count",
         "-n": "--nnodes",
         "-r": "--node-rank",
+        "-ep": "--enable-expert-parallel",
+        "-q": "--quantization",
+        "-sc": "--speculative-config",
+        "-O": "--optimization-level",
     }
 )
 _SHORTEST_ABBREVIATION = len("--xx")
@@ -21,15 +25,15 @@ _SHORTEST_ABBREVIATION = len("--xx")
 def refusals_of(extra_args: Iterable[str]) -> tuple[str, ...]:
     """Return one sentence for each argument that may not be given; empty when all may.
 
-    Seen through the spellings that vLLM accepts: `--flag value` and `--flag=value`, underscores, the `--no-` form, the
-    short forms, and any abbreviation, which Python's argparse completes.
+    Seen through the spellings that vLLM accepts: `--flag value` and `--flag=value`, `--flag.key` of JSON, underscores,
+    the `--no-` form, the short forms, and any abbreviation, which Python's argparse completes.
     """
     refusals = []
     for argument in extra_args:
         if argument == "--":
             refusals.append('extraArgs: "--" would end the arguments early; leave it out')
         elif argument.startswith("-") and not _is_number(argument) and (owned := _owned(argument)):
-            refusals.append(f"extraArgs: {argument.partition('=')[0]} is not yours to set; {OWNED_FLAGS[owned]}")
+            refusals.append(f"extraArgs: {_name(argument)} is not yours to set; {OWNED_FLAGS[owned]}")
     return tuple(refusals)
 
 
@@ -37,8 +41,12 @@ def _is_number(argument: str) -> bool:
     return argument[1:2].isdigit() or argument == "-"
 
 
+def _name(argument: str) -> str:
+    return argument.partition("=")[0].partition(".")[0]
+
+
 def _owned(argument: str) -> str | None:
-    flag = argument.partition("=")[0].replace("_", "-")
+    flag = _name(argument).replace("_", "-")
     if flag.startswith(("--data-parallel", "-dp")):
         return "--data-parallel-size"
     if not flag.startswith("--"):
