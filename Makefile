@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CLUSTER ?= gptoss
 READY := $(VENV)/.ready
 
-.PHONY: help demo test e2e bench-gateway lint format crds cluster-up cluster-down clean
+.PHONY: help demo test e2e bench-gateway lint format crds docs cluster-up cluster-down clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,9 @@ format: $(READY)  ## rewrite the code in the project's style
 
 crds: $(READY)  ## write the CRD from the pydantic models
 	$(BIN)/python -m gptoss_operator.cli.crds
+
+docs: $(READY)  ## write the reference of what fits on which GPU from the memory planner
+	$(BIN)/python -m gptoss_operator.cli.memory_table
 
 cluster-up: $(READY)  ## a cluster for your own experiments; prints its KUBECONFIG
 	$(BIN)/python -m e2e.cluster up --name $(CLUSTER)

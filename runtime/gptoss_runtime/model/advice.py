@@ -85,7 +85,7 @@ def recommend_tensor_parallel(
     stages = wish.engine.pipeline_parallel_size
     sizes = [s for s in TENSOR_PARALLEL_SIZES if gpus_per_node is None or s * stages <= gpus_per_node]
     if not sizes:
-        reason = f"a replica takes at least {stages} GPUs and no known node has more than {gpus_per_node}"
+        reason = f"a replica takes at least {stages} GPUs, {_no_node_has_more(gpus_per_node)}"
         return Recommendation(tensor_parallel=None, reason=f"{reason}: lower spec.engine.pipelineParallel")
     wishes = [replace(wish, tensor_parallel=size) for size in sizes if shape.kv_heads % size == 0]
     fitting = [w for w in wishes if advise(shape, gpu, w).fits]
@@ -95,8 +95,12 @@ def recommend_tensor_parallel(
         return Recommendation(tensor_parallel=best.tensor_parallel, reason=advise(shape, gpu, best).reason)
     reason = advise(shape, gpu, wishes[-1]).reason
     if gpus_per_node is not None and gpus_per_node < TENSOR_PARALLEL_SIZES[-1] * stages:
-        reason += f" (no known node has more than {gpus_per_node} GPUs)"
+        reason += f" ({_no_node_has_more(gpus_per_node)})"
     return Recommendation(tensor_parallel=None, reason=reason)
+
+
+def _no_node_has_more(gpus: int | None) -> str:
+    return f"no known node has more than {gpus} GPU{'' if gpus == 1 else 's'}"
 
 
 def _needs(shape: ModelShape, gpu: Gpu, wish: Wish, plan: MemoryPlan) -> str:

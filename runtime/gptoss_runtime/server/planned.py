@@ -101,7 +101,8 @@ def _refusal(shape: ModelShape, gpu: Gpu, orders: ServerOrders, plan: MemoryPlan
     if plan.weights_bytes <= room:
         return None
     number = orders.tensor_parallel_size * orders.engine.pipeline_parallel_size
+    on = f"one {gpu.name}" if number == 1 else f"each of {number} {gpu.name}"
     return (
-        f"{shape.name} needs {plan.weights_bytes / GIB:.1f} GiB on each of {number} {gpu.name}, of which vLLM may take "
-        f"{room / GIB:.1f} GiB: raise spec.tensorParallel, or take GPUs with more memory"
+        f"{shape.name} needs {plan.weights_bytes / GIB:.1f} GiB on {on}, of which vLLM may take {room / GIB:.1f} GiB: "
+        "raise spec.tensorParallel, or take GPUs with more memory"
     )
