@@ -11,6 +11,7 @@ from enum import StrEnum
 import aiohttp
 
 from e2e.vllm.replica import HOST, MODEL_NAME, Replica
+from gptoss_runtime.contract import ReplicaState
 
 
 REQUEST_SECONDS = 300.0
@@ -201,6 +202,11 @@ class Watcher:
     async def back(self, *, seconds: float) -> float:
         """Return when the replica said on both ports that it takes requests. Raises TimeoutError."""
         return await self._until(lambda look: look.ready and look.agent.startswith("up"), seconds)
+
+    async def state(self) -> ReplicaState:
+        """Return what the replica says of itself now. Raises ContractError, or aiohttp's errors."""
+        async with self._session.get(f"http://{HOST}:{self._replica.health_port}/state") as response:
+            return ReplicaState.decode(await response.text())
 
     async def _until(self, holds: Callable[[Look], bool], seconds: float) -> float:
         async with asyncio.timeout(seconds), self._changed:
