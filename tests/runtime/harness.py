@@ -21,7 +21,8 @@ from gptoss_runtime.orders import ServerOrders
 
 P = ParamSpec("P")
 
-FAKE = Path(__file__).parent / "fake_vllm.py"
+ROOT = Path(__file__).parents[2]
+FAKE = "tests.runtime.fake_vllm"
 PATIENCE_SECONDS = 30.0
 """Bound of every wait here; a test fails then, with the server's output."""
 
@@ -140,7 +141,8 @@ async def running(orders: ServerOrders | str, scratch: Path, **environment: str)
         env={
             **os.environ,
             "GPTOSS_SERVER": orders if isinstance(orders, str) else orders.encode(),
-            "GPTOSS_VLLM_COMMAND": f"{sys.executable} {FAKE}",
+            "GPTOSS_VLLM_COMMAND": f"{sys.executable} -m {FAKE}",
+            "PYTHONPATH": str(ROOT),
             "GPTOSS_OPENAI_PORT": str(openai_port),
             "GPTOSS_HEALTH_PORT": str(health_port),
             "GPTOSS_AGENT_PORT": str(agent_port),

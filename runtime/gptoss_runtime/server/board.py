@@ -1,4 +1,4 @@
-"""What is known of the replica now: written by the supervisor's loop, read by whoever asks on its ports.
+"""What is known of the replica now: written by the supervisor's loops, read by whoever asks on its ports.
 
 No reader ever causes work or waits for vLLM: kubelet's and HAProxy's questions are answered from here.
 """
@@ -6,31 +6,105 @@ No reader ever causes work or waits for vLLM: kubelet's and HAProxy's questions 
 import time
 import uuid
 
-from gptoss_runtime.contract import Gauge, Phase, ReplicaState, Verdict
+from gptoss_runtime.contract import CheckResult, Gauge, Notice, Phase, ReplicaState, Verdict
+from gptoss_runtime.orders import ServerOrders
+from gptoss_runtime.server.deep import Facts, GpuState, MemoryUse, Models, answer
+from gptoss_runtime.server.phases import StartClock
 from gptoss_runtime.server.telemetry import Numbers
 from gptoss_runtime.server.verdict import Judgement
+from gptoss_runtime.server.watchdog import NOTHING, Finding, Watch, WatchLimits, find
 
 
 class Board:
-    """The last judgement and the last numbers. Used from one event loop only."""
+    """The last judgement and what it came from. Used from one event loop only."""
 
-    def __init__(self, *, max_num_seqs: int) -> None:
-        self.max_num_seqs = max_num_seqs
+    def __init__(self, orders: ServerOrders) -> None:
+        self._started = time.monotonic()
+        self._orders = orders
+        self._start_id = uuid.uuid4().hex
+        self._sequence = 0
         self.judgement = Judgement(
             phase=Phase.STARTING, verdict=Verdict(ready=False, live=True, reason="the server is starting vLLM")
         )
-        self.numbers = Numbers()
-        self.in_flight: int | None = None
+        self.start = StartClock(self._started)
+        self.start_fault = ""
+        """What is wrong with the answers of the start; empty while nothing is."""
         self.load_seconds: float | None = None
         """From the server's start until it was ready for the first time."""
-        self._start_id = uuid.uuid4().hex
-        self._started = time.monotonic()
-        self._sequence = 0
+        self.numbers = Numbers()
+        self.in_flight: int | None = None
+        """Requests of clients in vLLM."""
+        self.looked_at = float("-inf")
+        """When the look began that found `in_flight`."""
+        self.watch = Watch(alive_at=self._started, probed_at=self._started)
+        self.limits = WatchLimits(
+            stall_seconds=orders.stall_seconds,
+            restart_seconds=orders.restart_seconds,
+            probe_seconds=orders.probe_seconds,
+        )
+        self.probe_seconds: float | None = None
+        """How long the last probe took that was answered."""
+        self.models: Models | None = None
+        self.memory: MemoryUse | None = None
+        self.gpus: tuple[GpuState, ...] = ()
+        self.planned_kv_tokens: int | None = None
+        self.notice: Notice | None = None
+
+    @property
+    def max_num_seqs(self) -> int:
+        """Requests that may run at once."""
+        return self._orders.max_num_seqs
+
+    @property
+    def was_ready(self) -> bool:
+        """Whether the replica has ever been ready."""
+        return self.load_seconds is not None
 
     @property
     def uptime_seconds(self) -> float:
         """Since the server's start."""
         return time.monotonic() - self._started
+
+    @property
+    def alive_age_seconds(self) -> float:
+        """Since the last evidence that the engine works."""
+        return time.monotonic() - self.watch.alive_at
+
+    @property
+    def probe_age_seconds(self) -> float:
+        """Since the last probe ended."""
+        return time.monotonic() - self.watch.probed_at
+
+    def note_ready(self) -> None:
+        """Take note that the answers of the start are good."""
+        now = time.monotonic()
+        self.load_seconds, self.start_fault = self.uptime_seconds, ""
+        self.start.finish(now)
+        # The watchdog begins here: what vLLM was doing before was no client's request.
+        self.watch = Watch(alive_at=now, probed_at=now, answer=self.watch.answer)
+
+    def finding(self) -> Finding:
+        """Return what the watchdog says, which it does from the first time ready on."""
+        return find(self.watch, self.limits) if self.was_ready else NOTHING
+
+    def checks(self) -> dict[str, CheckResult]:
+        """Return the deep health report."""
+        return answer(
+            Facts(
+                served_names=self._orders.served_names,
+                max_model_len=self._orders.max_model_len,
+                models=self.models,
+                watch=self.watch if self.was_ready else None,
+                limits=self.limits,
+                kv_cache_usage=self.numbers.gauges.get(Gauge.KV_CACHE_USAGE),
+                memory=self.memory,
+                gpus=self.gpus,
+            )
+        )
+
+    def startup(self) -> dict[str, float]:
+        """Return the seconds that each phase of the start took."""
+        return self.start.seconds(time.monotonic())
 
     def state(self) -> ReplicaState:
         """Return the state document, with the next sequence number."""
@@ -39,6 +113,8 @@ class Board:
             Gauge.MAX_NUM_SEQS: self.max_num_seqs,
             Gauge.REQUESTS_IN_FLIGHT: self.in_flight,
             Gauge.LOAD_SECONDS: None if self.load_seconds is None else round(self.load_seconds, 3),
+            Gauge.STALLED_SECONDS: round(self.watch.stalled_seconds, 3) if self.was_ready else None,
+            Gauge.PLANNED_KV_TOKENS: self.planned_kv_tokens,
         }
         gauges = {str(name): float(value) for name, value in own.items() if value is not None}
         return ReplicaState(
@@ -49,4 +125,7 @@ class Board:
             uptime_seconds=round(self.uptime_seconds, 3),
             counters=self.numbers.counters,
             gauges={**self.numbers.gauges, **gauges},
+            startup=self.startup(),
+            checks=self.checks(),
+            notice=self.notice,
         )

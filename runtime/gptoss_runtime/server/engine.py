@@ -7,12 +7,17 @@ from typing import Any
 
 import aiohttp
 
-from gptoss_runtime.server.books import IN_FLIGHT_PATH, TOKENS_PATH
-from gptoss_runtime.server.verdict import Answer
+from gptoss_runtime.server.books import CUT_PATH, IN_FLIGHT_PATH, NUMBERS_PATH, TOKENS_PATH
+from gptoss_runtime.server.deep import Models
+from gptoss_runtime.server.watchdog import Answer
 
 
 HEALTH_TIMEOUT_SECONDS = 2.0
 METRICS_TIMEOUT_SECONDS = 3.0
+CUT_TIMEOUT_SECONDS = 1.5
+"""The middleware answers after a second, whatever its clients do."""
+_NOT_FOUND = 404
+_LOOPBACK = ("127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +32,29 @@ class TokenTotals:
     """Reports to gateways that could not be sent."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What came of a request that a model answers."""
+
+    status: int | None
+    """None: no answer in time, or no connection."""
+    document: Mapping[str, Any]
+    """The answer's JSON object; empty when there is none."""
+
+
 class Engine:
     """vLLM's HTTP side."""
 
-    def __init__(self, session: aiohttp.ClientSession, port: int) -> None:
+    def __init__(self, session: aiohttp.ClientSession, port: int, *, cut_token: str) -> None:
         self._session = session
         self._base = f"http://localhost:{port}"
+        self._cut_token = cut_token
+        self._own = 0
+
+    @property
+    def own_requests(self) -> int:
+        """Requests of ours that a model is answering now, which are no client's."""
+        return self._own
 
     async def ask_health(self) -> Answer:
         """Return what `/health` says."""
@@ -53,7 +75,50 @@ class Engine:
         """Return how many unfinished requests our middleware counts by the client's address; None when it is silent."""
         document = await self._ask(IN_FLIGHT_PATH)
         counts = document.get("in_flight")
-        return counts if isinstance(counts, dict) else None
+        return _without(counts, self._own) if isinstance(counts, dict) else None
+
+    async def ask_models(self) -> Models | None:
+        """Return what vLLM lists as its models; None when it is silent."""
+        entries = (await self._ask("/v1/models")).get("data")
+        try:
+            return Models(lengths={entry["id"]: entry.get("max_model_len") for entry in entries or ()})
+        except (KeyError, TypeError, AttributeError):
+            return None
+
+    async def ask_model(self, path: str, body: Mapping[str, Any], *, timeout_seconds: float) -> Reply:
+        """Return what the model answers to a request of our own."""
+        self._own += 1
+        try:
+            url, within = f"{self._base}{path}", _within(timeout_seconds)
+            async with self._session.post(url, json=body, timeout=within) as response:
+                try:
+                    document = await response.json(content_type=None)
+                except ValueError:
+                    document = None
+                return Reply(status=response.status, document=document if isinstance(document, dict) else {})
+        except (aiohttp.ClientError, TimeoutError):
+            return Reply(status=None, document={})
+        finally:
+            self._own -= 1
+
+    async def cut(self) -> str:
+        """Have the middleware end all open requests and refuse new ones.
+
+        Returns what it says, for the log; empty when it does not answer.
+        """
+        return await self._change_cut("POST")
+
+    async def lift_cut(self) -> bool:
+        """Have the middleware let requests in again, and return whether it did."""
+        return bool(await self._change_cut("DELETE"))
+
+    async def _change_cut(self, method: str) -> str:
+        url, within = f"{self._base}{CUT_PATH}/{self._cut_token}", _within(CUT_TIMEOUT_SECONDS)
+        try:
+            async with self._session.request(method, url, timeout=within) as response:
+                return (await response.text()).strip() if response.ok else ""
+        except (aiohttp.ClientError, TimeoutError):
+            return ""
 
     async def ask_tokens(self) -> TokenTotals | None:
         """Return what our middleware counted of tokens; None when it is silent."""
@@ -76,13 +141,30 @@ class Engine:
             return {}
         return document if isinstance(document, dict) else {}
 
+    async def read_numbers(self) -> tuple[str | None, bool]:
+        """Return the few metrics that we need, None when there are none; and whether vLLM offers them alone."""
+        status, text = await self._read(NUMBERS_PATH, HEALTH_TIMEOUT_SECONDS)
+        return text, status != _NOT_FOUND
+
     async def read_metrics(self) -> str | None:
         """Return vLLM's exposition as it is; None when there is none."""
+        _, text = await self._read("/metrics", METRICS_TIMEOUT_SECONDS)
+        return text
+
+    async def _read(self, path: str, timeout_seconds: float) -> tuple[int | None, str | None]:
         try:
-            async with self._session.get(f"{self._base}/metrics", timeout=_within(METRICS_TIMEOUT_SECONDS)) as response:
-                return await response.text() if response.ok else None
+            async with self._session.get(f"{self._base}{path}", timeout=_within(timeout_seconds)) as response:
+                return response.status, await response.text() if response.ok else None
         except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError):
-            return None
+            return None, None
+
+
+def _without(counts: Mapping[str, int], own: int) -> Mapping[str, int]:
+    """Return requests by address without our own, which come from this machine and have no gateway."""
+    for address in _LOOPBACK:
+        if own and counts.get(address):
+            return {**counts, address: max(0, counts[address] - own)}
+    return counts
 
 
 def _within(seconds: float) -> aiohttp.ClientTimeout:

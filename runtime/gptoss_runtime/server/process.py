@@ -1,4 +1,6 @@
-"""vLLM's process: started in a process group of its own, its output passed on and remembered, its end noticed.
+"""vLLM's process, and the one that fetches its weights before it.
+
+Each is started in a process group of its own, its output passed on and remembered, its end noticed.
 
 We are PID 1 in the pod, so orphans become our children and we have to reap them all. One place does that for the whole
 process, on SIGCHLD: anything else that waited for "its own" child would race with it.
@@ -12,8 +14,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Self, TextIO
 
 
@@ -25,6 +28,8 @@ When an engine dies, each request that it had prints a traceback of 40 lines aft
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _LONGEST_LINE = 8192
 
+OnLine = Callable[[str], None]
+
 log = logging.getLogger(__name__)
 
 
@@ -33,21 +38,24 @@ class StartError(RuntimeError):
 
 
 class Process:
-    """A running child. Made by `start` in a running event loop's main thread."""
+    """A running child. Made by `start` in a running event loop's main thread, one after the end of the other."""
 
-    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+    def __init__(self, popen: subprocess.Popen[bytes], on_line: OnLine) -> None:
         self._popen = popen
         self._exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._errors: deque[str] = deque(maxlen=1)
+        self._heard_at = time.monotonic()
+        self._on_line = on_line
         self._copiers = [
-            _copier(source, target, self._tail)
+            self._copier(source, target, self._take if target is sys.stdout else self._take_error)
             for source, target in ((popen.stdout, sys.stdout), (popen.stderr, sys.stderr))
             if source is not None
         ]
 
     @classmethod
-    def start(cls, command: Sequence[str], environment: Mapping[str, str]) -> Self:
-        """Start `command`. Raises StartError."""
+    def start(cls, command: Sequence[str], environment: Mapping[str, str], *, on_line: OnLine) -> Self:
+        """Start `command`. `on_line` gets each line of its output, in another thread. Raises StartError."""
         _adopt_orphans()
         try:
             popen = subprocess.Popen(
@@ -62,7 +70,7 @@ class Process:
             raise StartError(
                 f"cannot start {command[0]}: {error.strerror}; is vLLM in the image, and on PATH?"
             ) from error
-        process = cls(popen)
+        process = cls(popen, on_line)
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, process.reap)
         # It may have ended before the handler was there.
         process.reap()
@@ -83,6 +91,11 @@ class Process:
         """Done with the exit status once it has ended."""
         return self._exited
 
+    @property
+    def quiet_seconds(self) -> float:
+        """Since its last line of output."""
+        return time.monotonic() - self._heard_at
+
     def reap(self) -> None:
         """Take the exit status of every child that has ended, ours and adopted ones."""
         while True:
@@ -100,7 +113,7 @@ class Process:
                 self._exited.set_result(self._popen.returncode)
 
     def terminate(self) -> None:
-        """Send SIGTERM to vLLM's first process, which looks after the others."""
+        """Send SIGTERM to the first process, which looks after the others."""
         if not self._exited.done():
             os.kill(self.pid, signal.SIGTERM)
 
@@ -117,27 +130,41 @@ class Process:
             copier.join(wait_seconds)
         return tuple(self._tail)
 
+    def last_error(self) -> str:
+        """Return the last line of standard error with words in it; empty when there is none. Call after `tail`."""
+        return self._errors[0] if self._errors else ""
 
-def _copier(source: IO[bytes], target: TextIO, tail: deque[str]) -> threading.Thread:
-    """Return a started thread that passes output on as it comes.
+    def _copier(self, source: IO[bytes], target: TextIO, take: OnLine) -> threading.Thread:
+        """Return a started thread that passes output on as it comes.
 
-    A thread, because our own output may block (a slow log collector), which must not stop the answers about health.
-    """
-    thread = threading.Thread(target=_copy, args=(source, target.fileno(), tail), daemon=True)
-    thread.start()
-    return thread
+        A thread, because our own output may block (a slow log collector), which must not stop the answers about health.
+        """
+        thread = threading.Thread(target=_copy, args=(source, target.fileno(), take), daemon=True)
+        thread.start()
+        return thread
+
+    def _take(self, line: str) -> None:
+        self._tail.append(line)
+        self._heard_at = time.monotonic()
+        self._on_line(line)
+
+    def _take_error(self, line: str) -> None:
+        if line.strip():
+            self._errors.append(line.strip())
+        self._take(line)
 
 
-def _copy(source: IO[bytes], target: int, tail: deque[str]) -> None:
+def _copy(source: IO[bytes], target: int, take: OnLine) -> None:
     unfinished = b""
     with source:
         while chunk := os.read(source.fileno(), 65536):
             _write_all(target, chunk)
             *lines, unfinished = (unfinished + chunk).split(b"\n")
-            tail.extend(line[:_LONGEST_LINE].decode(errors="replace") for line in lines)
+            for line in lines:
+                take(line[:_LONGEST_LINE].decode(errors="replace"))
             unfinished = unfinished[-_LONGEST_LINE:]
     if unfinished:
-        tail.append(unfinished.decode(errors="replace"))
+        take(unfinished.decode(errors="replace"))
 
 
 def _write_all(target: int, data: bytes) -> None:

@@ -1,37 +1,47 @@
-"""The loop that watches vLLM, keeps the board, drains, and returns how it ended.
+"""Starts vLLM, keeps the board, lets it drain, and returns how it ended.
 
-What to think and what to do next is decided in `verdict` and `drain`.
+What to think and what to do next is decided in `watchdog`, `verdict` and `drain`.
 """
 
 import asyncio
 import logging
+import os
+import secrets
 import signal
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
 
-from gptoss_runtime.contract import Phase
-from gptoss_runtime.orders import ServerOrders
+from gptoss_runtime.contract import START_PHASES, Phase
+from gptoss_runtime.orders import WEIGHTS_ENV, ServerOrders
 from gptoss_runtime.server.agent import serve_agent
 from gptoss_runtime.server.args import READY_TIMEOUT_SECONDS, Command
 from gptoss_runtime.server.board import Board
+from gptoss_runtime.server.books import CUT_TOKEN_ENV
 from gptoss_runtime.server.cause import find_cause
-from gptoss_runtime.server.drain import DrainLimits, DrainSeen, DrainStep, next_step
+from gptoss_runtime.server.deep import gpu_fault
+from gptoss_runtime.server.drain import DrainLimits, DrainStep
 from gptoss_runtime.server.engine import Engine, new_session
 from gptoss_runtime.server.gateways import Gateways, keep_counting
 from gptoss_runtime.server.health import serve_health
+from gptoss_runtime.server.leave import Leaving
+from gptoss_runtime.server.look import Watcher
+from gptoss_runtime.server.phases import phase_of_line
+from gptoss_runtime.server.probe import Prober
 from gptoss_runtime.server.process import Process
 from gptoss_runtime.server.settings import Settings
-from gptoss_runtime.server.telemetry import Numbers, in_flight, numbers_of
-from gptoss_runtime.server.verdict import Answer, Ending, Seen, judge
+from gptoss_runtime.server.surroundings import keep_looking
+from gptoss_runtime.server.verdict import Ending, Seen, judge, leaving_words
 
 
-LOOK_EVERY_SECONDS = 0.5
-SAMPLE_EVERY_SECONDS = 2.0
-"""Between two reads of vLLM's metrics, which cost it some milliseconds each."""
+ACT_EVERY_SECONDS = 0.25
+"""Between two decisions, when nothing calls for one."""
 PROGRESS_EVERY_SECONDS = 30.0
 START_LIMIT_SECONDS = READY_TIMEOUT_SECONDS + 600.0
 """vLLM gives up by itself before; this is for one that hangs."""
+FETCH_QUIET_SECONDS = 600.0
+"""The program that fetches says every 10 s how far it is; this is for one that hangs."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 log = logging.getLogger(__name__)
@@ -40,12 +50,14 @@ log = logging.getLogger(__name__)
 async def run(orders: ServerOrders, plan: Callable[[], Command], settings: Settings) -> Ending:
     """Run vLLM until it ends, by itself or because we were asked to stop, and return how it did.
 
-    Raises BadOrdersError from `plan`, StartError when vLLM cannot be started, OSError when one of our ports is taken.
+    The weights are fetched first, where the orders say so. Raises BadOrdersError from `plan`, StartError when a program
+    cannot be started, OSError when one of our ports is taken.
     """
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(new_session())
-        engine = Engine(session, settings.openai_port)
-        board = Board(max_num_seqs=orders.max_num_seqs)
+        token = secrets.token_hex(16)
+        engine = Engine(session, settings.openai_port, cut_token=token)
+        board = Board(orders)
         supervisor = Supervisor(orders, settings, board, engine)
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
@@ -58,141 +70,192 @@ async def run(orders: ServerOrders, plan: Callable[[], Command], settings: Setti
         gateways = Gateways()
         agent = await serve_agent(board, gateways, settings.agent_port, warm_up_seconds=settings.warm_up_seconds)
         stack.callback(agent.close)
-        counting = asyncio.create_task(keep_counting(gateways, engine.ask_in_flight))
-        stack.callback(counting.cancel)
+        await stack.enter_async_context(_beside(keep_counting(gateways, engine.ask_in_flight)))
+        await stack.enter_async_context(_beside(keep_looking(board, engine)))
+        if orders.weights is not None:
+            environment = {**os.environ, WEIGHTS_ENV: orders.weights.encode()}
+            ending = await supervisor.fetch(settings.fetch_command, environment)
+            if ending is not None:
+                return ending
         command = plan()
-        process = Process.start([*settings.vllm_command, *command.arguments], command.environment)
-        stack.callback(process.kill_group)
-        return await supervisor.watch(process)
+        log.info("Starting %s", " ".join([*settings.vllm_command, *command.arguments]))
+        environment = {**command.environment, CUT_TOKEN_ENV: token}
+        return await supervisor.serve([*settings.vllm_command, *command.arguments], environment)
 
 
 class Supervisor:
-    """Watches one vLLM."""
+    """Watches one vLLM, and what fetches its weights."""
 
     def __init__(self, orders: ServerOrders, settings: Settings, board: Board, engine: Engine) -> None:
+        self._orders = orders
         self._board = board
         self._engine = engine
-        self._limits = DrainLimits(
-            endpoint_grace_seconds=orders.endpoint_grace_seconds,
-            drain_seconds=orders.drain_seconds,
-            kill_after_seconds=settings.kill_after_seconds,
+        self._leaving = Leaving(
+            DrainLimits(
+                endpoint_grace_seconds=orders.endpoint_grace_seconds,
+                drain_seconds=orders.drain_seconds,
+                kill_after_seconds=settings.kill_after_seconds,
+            )
         )
         self._wake = asyncio.Event()
-        self._answer = Answer.DOWN
-        self._silences = 0
-        self._asked_at: float | None = None
-        self._terminated_at: float | None = None
-        self._sampled_at = float("-inf")
         self._told_at = time.monotonic()
-        self._overdue = False
+        self._killed_for = ""
 
     def ask_to_stop(self) -> None:
-        """Begin to drain. Asking again changes nothing: the time that requests were promised stays."""
-        if self._asked_at is not None:
-            log.info("Asked to stop again; already draining")
-            return
-        self._asked_at = time.monotonic()
-        limits = self._limits
-        seconds = limits.endpoint_grace_seconds + limits.drain_seconds
-        log.info("Asked to stop: requests may go on for %.0f s", seconds)
+        """Begin to drain, and end then."""
+        self._leaving.ask()
         # At once, so that the very next health or agent check hears it.
         self._judge(running=True)
         self._wake.set()
 
-    async def watch(self, process: Process) -> Ending:
-        """Return how vLLM ended."""
-        process.exited.add_done_callback(lambda _: self._wake.set())
-        while process.exit_status is None:
-            self._wake.clear()
-            await self._look(process)
-            self._judge(running=process.exit_status is None)
-            self._act(process)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_SECONDS)
-        self._judge(running=False)
-        # Workers that outlived their parent hold the GPU, and the pipes that the tail is read from.
-        process.kill_group()
-        lines = await asyncio.to_thread(process.tail)
-        was_ready = self._board.load_seconds is not None
-        cause = find_cause(lines, serving=was_ready)
-        if self._asked_at is not None and self._terminated_at is None:
-            log.warning("vLLM ended by itself during the drain. %s", cause)
-        return Ending(
-            exit_status=process.exit_status,
-            asked=self._asked_at is not None,
-            was_ready=was_ready,
-            cause=f"not ready after {START_LIMIT_SECONDS:.0f} s" if self._overdue else cause,
+    async def fetch(self, command: Sequence[str], environment: Mapping[str, str]) -> Ending | None:
+        """Fetch the weights; return how the server ends, None when it goes on."""
+        self._board.start.enter(Phase.FETCHING, time.monotonic())
+        log.info("Fetching the weights: %s", " ".join(command))
+        process = Process.start(command, environment, on_line=_ignore)
+        await self._until_end(
+            process,
+            is_late=lambda: process.quiet_seconds > FETCH_QUIET_SECONDS,
+            late=f"the program that fetches them said nothing for {FETCH_QUIET_SECONDS:.0f} s",
         )
+        status = process.exit_status or 0
+        lines = await asyncio.to_thread(process.tail)
+        if status == 0 and not self._leaving.asked:
+            return None
+        cause = process.last_error() or next((line for line in reversed(lines) if line.strip()), "")
+        return self._ending(status, cause, fetching=True)
 
-    async def _look(self, process: Process) -> None:
-        """Ask vLLM how it is, unless it ends meanwhile."""
-        look = asyncio.ensure_future(self._ask())
-        either: list[asyncio.Future[None] | asyncio.Future[int]] = [look, process.exited]
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if look.done():
-            look.result()
-        else:
-            look.cancel()
+    async def serve(self, command: Sequence[str], environment: Mapping[str, str]) -> Ending:
+        """Run vLLM until it ends, and return how it did."""
+        loop, started_at = asyncio.get_running_loop(), time.monotonic()
 
-    async def _ask(self) -> None:
-        self._answer = await self._engine.ask_health()
-        self._silences = self._silences + 1 if self._answer is Answer.SILENT else 0
-        if self._answer is Answer.UP and self._board.load_seconds is None:
-            self._board.load_seconds = self._board.uptime_seconds
-            log.info("vLLM is up after %.1f s", self._board.load_seconds)
-        if self._answer is not Answer.UP:
-            # It would not answer further questions either, and old numbers must not be shown as new ones.
-            self._board.numbers, self._board.in_flight = Numbers(), None
-            return
-        now = time.monotonic()
-        if now - self._sampled_at >= SAMPLE_EVERY_SECONDS or self._asked_at is not None:
-            self._sampled_at = now
-            text = await self._engine.read_metrics()
-            self._board.numbers = numbers_of(text or "")
-        self._board.in_flight = in_flight(await self._engine.ask_load(), self._board.numbers)
+        def read(line: str) -> None:
+            # In a thread, and after the loop's end as well.
+            if phase := phase_of_line(line):
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(self._enter, phase)
+
+        process = Process.start(command, environment, on_line=read)
+        prober = Prober(self._engine, self._orders.served_names[0])
+        watcher = Watcher(self._board, self._engine, prober, pid=process.pid, wake=self._wake.set)
+        async with _beside(watcher.run()):
+            await self._until_end(
+                process,
+                is_late=lambda: not self._board.was_ready and time.monotonic() - started_at > START_LIMIT_SECONDS,
+                late=f"not ready after {START_LIMIT_SECONDS:.0f} s",
+            )
+        self._judge(running=False)
+        lines = await asyncio.to_thread(process.tail)
+        cause = find_cause(lines, serving=self._board.was_ready)
+        return self._ending(process.exit_status or 0, cause)
+
+    async def _until_end(self, process: Process, *, is_late: Callable[[], bool], late: str) -> None:
+        """Decide and act until the process has ended. One that `is_late` is killed, for the reason `late`."""
+        process.exited.add_done_callback(lambda _: self._wake.set())
+        try:
+            while process.exit_status is None:
+                self._wake.clear()
+                self._judge(running=True)
+                if is_late() and not self._leaving.asked:
+                    self._kill(process, f"{late}: {fault}" if (fault := self._board.start_fault) else late)
+                elif not self._board.judgement.verdict.live:
+                    self._kill(process, self._board.judgement.verdict.reason)
+                else:
+                    await self._drain(process)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), ACT_EVERY_SECONDS)
+        finally:
+            # Workers that outlived their parent hold the GPU, and the pipes that the tail is read from.
+            process.kill_group()
+
+    def _enter(self, phase: Phase) -> None:
+        if self._board.start.enter(phase, time.monotonic()):
+            self._wake.set()
 
     def _judge(self, *, running: bool) -> None:
+        board, leaving = self._board, self._leaving.is_time()
+        board.notice = self._leaving.notice
         judgement = judge(
             Seen(
                 running=running,
-                was_ready=self._board.load_seconds is not None,
-                draining=self._asked_at is not None,
-                answer=self._answer,
-                silences=self._silences,
+                start_phase=board.start.phase,
+                start_fault=board.start_fault,
+                was_ready=board.was_ready,
+                leaving=leaving_words(asked=self._leaving.asked, notice=board.notice) if leaving else "",
+                finding=board.finding(),
+                gpu_fault=gpu_fault(board.gpus),
             )
         )
-        before, self._board.judgement = self._board.judgement, judgement
+        before, board.judgement = board.judgement, judgement
         if judgement != before:
             log.info("%s: %s", judgement.phase, judgement.verdict.reason)
-        elif judgement.phase is Phase.LOADING and time.monotonic() - self._told_at >= PROGRESS_EVERY_SECONDS:
+        elif judgement.phase in START_PHASES and time.monotonic() - self._told_at >= PROGRESS_EVERY_SECONDS:
             self._told_at = time.monotonic()
-            log.info("vLLM has been loading for %.0f s", self._board.uptime_seconds)
+            log.info("Not ready yet after %.0f s: %s", board.uptime_seconds, judgement.verdict.reason)
 
-    def _act(self, process: Process) -> None:
-        if process.exit_status is not None:
-            return
-        if self._asked_at is None:
-            if self._board.load_seconds is None and self._board.uptime_seconds > START_LIMIT_SECONDS:
-                self._overdue = True
-                process.kill_group()
-            return
-        now = time.monotonic()
-        decision = next_step(
-            self._limits,
-            DrainSeen(
-                elapsed_seconds=now - self._asked_at,
-                was_ready=self._board.load_seconds is not None,
-                in_flight=self._board.in_flight,
-                since_terminate_seconds=None if self._terminated_at is None else now - self._terminated_at,
-            ),
+    async def _drain(self, process: Process) -> None:
+        board = self._board
+        decision = self._leaving.next_step(
+            was_ready=board.was_ready, in_flight=board.in_flight, looked_at=board.looked_at
         )
+        if decision is None:
+            return
         match decision.step:
             case DrainStep.WAIT:
                 log.debug("Waiting: %s", decision.reason)
+            case DrainStep.CUT:
+                log.warning("Cutting requests off: %s", decision.reason)
+                log.info("Cut off: %s", await self._engine.cut() or "vLLM did not answer")
+                self._leaving.note_cut()
+                # Without waiting for the next tick.
+                self._wake.set()
+            case DrainStep.LIFT:
+                log.info("Letting requests in again: %s", decision.reason)
+                if await self._engine.lift_cut():
+                    self._leaving.note_lifted()
             case DrainStep.TERMINATE:
                 log.info("Ending vLLM: %s", decision.reason)
-                self._terminated_at = now
+                self._leaving.note_terminated()
                 process.terminate()
             case DrainStep.KILL:
                 log.warning("Killing vLLM: %s", decision.reason)
                 process.kill_group()
+
+    def _kill(self, process: Process, reason: str) -> None:
+        if not self._killed_for:
+            log.error("Killing %d: %s", process.pid, reason)
+        self._killed_for = self._killed_for or reason
+        process.kill_group()
+
+    def _ending(self, exit_status: int, cause: str, *, fetching: bool = False) -> Ending:
+        return Ending(
+            exit_status=exit_status,
+            asked=self._leaving.asked,
+            was_ready=self._board.was_ready,
+            fetching=fetching,
+            killed_for=self._killed_for,
+            cause=cause,
+        )
+
+
+@asynccontextmanager
+async def _beside(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run something that never ends beside what follows. A bug in it ends the server: a blind one would look well."""
+    beside, main = asyncio.ensure_future(coroutine), asyncio.current_task()
+
+    def end(task: asyncio.Future[None]) -> None:
+        if main is not None and not task.cancelled():
+            main.cancel()
+
+    beside.add_done_callback(end)
+    try:
+        yield
+    finally:
+        beside.cancel()
+        # Raises what went wrong there, in place of the cancellation here.
+        with suppress(asyncio.CancelledError):
+            await beside
+
+
+def _ignore(_: str) -> None:
+    """Take no note of a line of output."""

@@ -1,24 +1,29 @@
 """What is to be thought of the replica, how it ended, and what HAProxy is told. Pure."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from signal import Signals
+from types import MappingProxyType
 
-from gptoss_runtime.contract import ExitCode, Phase, Verdict
-
-
-SILENCES_ALLOWED = 3
-"""Health questions without an answer until a replica that was ready counts as not ready. A busy vLLM may be late."""
+from gptoss_runtime.contract import ExitCode, Notice, NoticeKind, Phase, Verdict
+from gptoss_runtime.server.watchdog import NOTHING, Finding
 
 
-class Answer(StrEnum):
-    """What vLLM's /health said."""
-
-    UP = "Up"
-    DOWN = "Down"
-    """It refused the connection, or answered with another status than 200."""
-    SILENT = "Silent"
-    """No answer in time."""
+_STARTING = MappingProxyType(
+    {
+        Phase.STARTING: "vLLM is starting",
+        Phase.FETCHING: "the weights are being fetched",
+        Phase.LOADING: "vLLM is loading the model",
+        Phase.COMPILING: "vLLM is making its kernels and graphs",
+        Phase.WARMING: "vLLM is up; its first answers are being checked",
+    }
+)
+_COMING = MappingProxyType(
+    {
+        NoticeKind.TERMINATION: "its machine will be taken away",
+        NoticeKind.MAINTENANCE: "its machine will be stopped for maintenance",
+        NoticeKind.REBALANCE: "its machine is at risk",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,13 +31,18 @@ class Seen:
     """What is known of vLLM's process."""
 
     running: bool
+    start_phase: Phase
+    """How far the start has come; means nothing once it was ready."""
+    start_fault: str = ""
+    """Why the first answers are not good yet; empty while nothing is known against them."""
     was_ready: bool
-    """Whether /health has ever answered 200."""
-    draining: bool
-    answer: Answer
-    """The last one."""
-    silences: int
-    """Questions in a row that had no answer."""
+    """Whether its first answers have been found good."""
+    leaving: str = ""
+    """Why it takes no more requests; empty while it stays."""
+    finding: Finding = NOTHING
+    """What the watchdog says of a replica that was ready."""
+    gpu_fault: str = ""
+    """A GPU's error that spoils answers; empty when there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,34 +58,45 @@ def judge(seen: Seen) -> Judgement:
 
     A reason never holds a number that grows, so that it stays the same while nothing changes.
 
-    Only the end of the process makes a replica dead: overload and long loading must never have it killed.
+    Only the end of the process and an engine that has done nothing for very long make a replica dead: overload and long
+    loading must never have it killed.
     """
     if not seen.running:
         return _judgement(Phase.STOPPED, ready=False, live=False, reason="vLLM's process has ended")
-    if seen.draining:
-        return _judgement(Phase.DRAINING, ready=False, live=True, reason="asked to stop; requests are finishing")
+    if seen.leaving:
+        return _judgement(Phase.DRAINING, ready=False, live=True, reason=seen.leaving)
     if not seen.was_ready:
-        return _judgement(Phase.LOADING, ready=False, live=True, reason="vLLM is loading the model")
-    if seen.answer is Answer.DOWN:
-        return _judgement(
-            Phase.NOT_READY, ready=False, live=True, reason="vLLM refuses health questions: its engine has failed"
-        )
-    if seen.silences >= SILENCES_ALLOWED:
-        return _judgement(
-            Phase.NOT_READY, ready=False, live=True, reason="vLLM does not answer health questions in time"
-        )
+        reason = seen.start_fault or _STARTING[seen.start_phase]
+        return _judgement(seen.start_phase, ready=False, live=True, reason=reason)
+    if seen.finding.restart:
+        return _judgement(Phase.NOT_READY, ready=False, live=False, reason=seen.finding.restart)
+    if fault := seen.finding.fault or seen.gpu_fault:
+        return _judgement(Phase.NOT_READY, ready=False, live=True, reason=fault)
     return _judgement(Phase.READY, ready=True, live=True, reason="vLLM is up")
+
+
+def leaving_words(*, asked: bool, notice: Notice | None) -> str:
+    """Return why a replica leaves, for people. `notice` is what the cloud announces now."""
+    if asked:
+        return "asked to stop; requests are finishing"
+    if notice is None:
+        return "its machine stays after all; requests are being let in again"
+    return f"{_COMING[notice.kind]} ({notice.source}); requests are finishing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How vLLM ended."""
+    """How vLLM, or the fetch of its weights, ended."""
 
     exit_status: int
-    """Of vLLM's process; negative is the signal that killed it."""
+    """Of the process; negative is the signal that killed it."""
     asked: bool
     """Whether we were asked to stop."""
     was_ready: bool
+    fetching: bool = False
+    """Whether it was the fetch of the weights that ended."""
+    killed_for: str = ""
+    """Why we ended it ourselves; empty when we did not."""
     cause: str = ""
     """The line of its output that says why, if there is one."""
 
@@ -94,7 +115,12 @@ def termination_message(ending: Ending) -> str:
     """Return why the server ended, for the pod's status; empty when it was asked to."""
     if ending.asked:
         return ""
-    what = "the engine died while serving" if ending.was_ready else "vLLM did not start"
+    if ending.fetching:
+        what = "the weights were not fetched"
+    else:
+        what = "the engine died while serving" if ending.was_ready else "vLLM did not start"
+    if ending.killed_for:
+        return f"{what} (ended by the server): {ending.killed_for}"
     why = f": {ending.cause}" if ending.cause else _unexplained(ending.exit_status)
     return f"{what} ({_exit_words(ending.exit_status)}){why}"
 

@@ -1,0 +1,25 @@
+"""Looks now and then at what changes slowly: vLLM's models, the pod's memory, the GPUs."""
+
+import asyncio
+import time
+
+from gptoss_runtime.server.board import Board
+from gptoss_runtime.server.engine import Engine
+from gptoss_runtime.server.machine import read_memory
+
+
+LOOK_EVERY_SECONDS = 5.0
+MODELS_EVERY_SECONDS = 60.0
+
+
+async def keep_looking(board: Board, engine: Engine) -> None:
+    """Write them on the board, until cancelled."""
+    asked_at = time.monotonic()
+    while True:
+        board.memory = await asyncio.to_thread(read_memory)
+        now = time.monotonic()
+        if board.was_ready and now - asked_at >= MODELS_EVERY_SECONDS:
+            asked_at = now
+            # No answer is no news: the front has its own clock.
+            board.models = await engine.ask_models() or board.models
+        await asyncio.sleep(LOOK_EVERY_SECONDS)
