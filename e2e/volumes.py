@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 
-def directory_claim(namespace: str, name: str, directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a read-only volume of a directory of the node, and the claim `name` that takes it."""
+def directory_claim(
+    namespace: str, name: str, directory: Path, *, writable: bool = False
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a volume of a directory of the node, and the claim `name` that takes it."""
     size = {"storage": "1Gi"}
-    modes = ["ReadOnlyMany"]
+    modes = ["ReadWriteMany" if writable else "ReadOnlyMany"]
     volume = {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
