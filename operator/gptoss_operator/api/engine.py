@@ -49,6 +49,14 @@ class LoadSpec(ApiModel):
     options: dict[str, LoaderOption] = Field(default_factory=dict, max_length=16)
     """Options of the format, such as `concurrency: "16"` of runai_streamer. Numbers and true, false are understood."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.strategy) || !has(self.format) || self.format in ['auto', 'safetensors']",
+            "only the formats auto and safetensors have a strategy",
+            field="strategy",
+        ),
+    )
+
 
 class EngineSpec(ApiModel):
     """How vLLM runs."""
@@ -82,7 +90,7 @@ class EngineSpec(ApiModel):
     """The next step is planned while one runs. Default: true, where it is possible."""
     stream_interval: int | None = Field(default=None, ge=1, le=1000)
     """Tokens that one event of a stream carries. Default: 1."""
-    quantization: str | None = Field(default=None, pattern=r"^[\w-]+$", max_length=64)
+    quantization: str | None = Field(default=None, pattern=r"^\w[\w-]*$", max_length=64)
     """Quantisation of the weights. Default: what the checkpoint says, mxfp4 for gpt-oss."""
     moe_backend: MoeBackend | None = None
     """Kernels of the experts. Default: auto, by GPU."""
@@ -109,6 +117,34 @@ class EngineSpec(ApiModel):
             "an argument that the operator sets itself, such as --port, --model, --tensor-parallel-size, --api-key or "
             "--ssl-keyfile: use the fields of spec, or leave it out",
             field="extraArgs",
+        ),
+        Rule(
+            "!has(self.maxNumBatchedTokens) || self.maxNumBatchedTokens >= self.maxNumSeqs",
+            "a step holds a token of each request: maxNumBatchedTokens is at least maxNumSeqs",
+            field="maxNumBatchedTokens",
+        ),
+        Rule(
+            "!has(self.maxQueuedRequests) || self.maxQueuedRequests >= self.maxNumSeqs",
+            "running requests count too: maxQueuedRequests is at least maxNumSeqs",
+            field="maxQueuedRequests",
+        ),
+        Rule(
+            "!(self.enforceEager && (has(self.maxCudagraphCaptureSize) || "
+            "has(self.optimizationLevel) && self.optimizationLevel > 0))",
+            "enforceEager compiles and captures nothing: leave out optimizationLevel and maxCudagraphCaptureSize",
+            field="enforceEager",
+        ),
+        Rule(
+            "!(has(self.speculation) && self.speculation.method == 'ngram' && "
+            "has(self.asyncScheduling) && self.asyncScheduling)",
+            "ngram needs the last step's tokens: leave out asyncScheduling, or use eagle3",
+            field="asyncScheduling",
+        ),
+        Rule(
+            "!self.mxfp8Activations || !has(self.moeBackend) || "
+            "self.moeBackend in ['auto', 'flashinfer_trtllm', 'flashinfer_cutlass']",
+            "8-bit activations need moeBackend auto, flashinfer_trtllm or flashinfer_cutlass",
+            field="mxfp8Activations",
         ),
         Rule(
             "!(has(self.kvCacheMemory) && has(self.gpuMemoryUtilization))",

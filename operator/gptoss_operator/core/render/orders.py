@@ -1,6 +1,7 @@
 """What a replica's server is told."""
 
 from gptoss_operator.api.spec import GptOssSpec, served_name
+from gptoss_operator.core.render.engine import engine_options
 from gptoss_operator.core.sources import compile_cache, model_reference, weights_for_server
 from gptoss_runtime.orders import ServerOrders
 
@@ -20,6 +21,7 @@ def server_orders(name: str, spec: GptOssSpec, tensor_parallel: int) -> ServerOr
         max_model_len=spec.engine.max_model_len,
         max_num_seqs=spec.engine.max_num_seqs,
         gpu_memory_utilization=spec.engine.gpu_memory_utilization,
+        engine=engine_options(spec.engine),
         extra_args=spec.engine.extra_args,
         stall_seconds=spec.health.stall_seconds,
         restart_seconds=spec.health.restart_seconds,
