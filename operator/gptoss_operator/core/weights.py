@@ -114,12 +114,12 @@ def _underway(fetch: Fetch, name: str, seen: Observation, now: datetime) -> tupl
     if not pods:
         message = f"Job {name} has no pod yet: if that lasts, `kubectl describe job {name}` says why"
         return Stage.FETCHING, message, None
-    last = judge(pods[-1], seen.nodes, now)
+    last = judge(pods[-1], seen.nodes, now) if pods[-1].status.phase != "Succeeded" else None
     since = f" since {job.status.start_time:%Y-%m-%dT%H:%M:%SZ}" if job.status.start_time else ""
     if failed:
         message = f"Job {name} fetches {what}{since}; its last attempt that ended has failed: {failed[-1]}"
         return Stage.FETCHING, message, _failing(Reason.WEIGHTS_FETCH_FAILED, message)
-    if last.state in (PodState.FAILING, PodState.PENDING):
+    if last and last.state in (PodState.FAILING, PodState.PENDING):
         message = f"Job {name}, to fetch {what}: {last.message}"
         trouble = _failing(last.reason, message) if last.state is PodState.FAILING else None
         return Stage.FETCHING, message, trouble
@@ -140,13 +140,12 @@ def _uid_of(claim: str, spec: GptOssSpec, seen: Observation) -> str | None:
 
 
 def _pods_of(job: str, pods: Sequence[Pod]) -> list[Pod]:
-    """Return the Job's pods that have not done their work and stay, the oldest first."""
+    """Return the Job's pods that stay, the oldest first."""
     return sorted(
         (
             pod
             for pod in pods
             if pod.metadata.deletion_timestamp is None
-            and pod.status.phase != "Succeeded"
             and any(owner.name == job for owner in pod.metadata.owner_references)
         ),
         key=lambda pod: (str(pod.metadata.creation_timestamp), pod.metadata.name),

@@ -16,6 +16,9 @@ from gptoss_operator.shell.store import Key
 KINDS_WITH_GENERATION: Final = frozenset({"StatefulSet", "Deployment", "PodDisruptionBudget", "Job", "InferencePool"})
 """Kinds whose `metadata.generation` grows with every change of their spec. Others are compared by resource version."""
 
+KINDS_LEFT_ALONE: Final = frozenset({"PersistentVolumeClaim"})
+"""Kinds whose spec cannot be changed, except that a claim may grow; many controllers write about them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
@@ -83,4 +86,6 @@ class Ledger:
 def _version(kind: str, child: Child) -> str:
     if kind in KINDS_WITH_GENERATION:
         return f"generation {child.metadata.generation}"
+    if kind in KINDS_LEFT_ALONE:
+        return ""
     return child.metadata.resource_version
