@@ -13,8 +13,9 @@ from aiohttp import web
 
 from gptoss_operator.api.names import COMPONENT_REPLICA
 from gptoss_operator.core.objects import Pod, PodCondition
+from gptoss_operator.shell.ask import BODY_MAX_BYTES, Answer, Line, answer_in, decoded
 from gptoss_operator.shell.samples import Result, Samples, ScrapeFailed
-from gptoss_operator.shell.scrape import BODY_MAX_BYTES, Scraper, _session, ask, decoded
+from gptoss_operator.shell.scrape import Scraper
 from gptoss_operator.shell.store import Key
 from gptoss_operator.shell.telemetry import Telemetry
 from gptoss_runtime.contract import (
@@ -62,11 +63,13 @@ class Replica:
     def __init__(self, state: ReplicaState = READY) -> None:
         self.state = state
         self.asked = 0
-        self.connections: set[object] = set()
+        self.transports: list[asyncio.Transport] = []
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked += 1
-        self.connections.add(request.transport)
+        if request.transport not in self.transports:
+            assert request.transport is not None
+            self.transports.append(request.transport)
         self.state = replace(self.state, sequence=self.state.sequence + 1)
         return web.Response(text=self.state.encode())
 
@@ -91,8 +94,11 @@ async def served(handler: Handler, address: str, port: int) -> AsyncIterator[Non
 
 async def asked(handler: Handler, address: str = "127.0.0.11") -> ReplicaState | ScrapeFailed:
     port = free_port()
-    async with served(handler, address, port), _session(1.0) as session:
-        return await ask(session, address, port)
+    line = Line(address, port)
+    async with served(handler, address, port):
+        answer = await line.ask()
+        line.close()
+        return answer
 
 
 def failed(answer: ReplicaState | ScrapeFailed) -> ScrapeFailed:
@@ -123,6 +129,9 @@ def test_what_cannot_be_understood_is_a_value_with_a_reason() -> None:
             await stream.write(b" " * 1024)
         return stream
 
+    async def long(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=b" " * (BODY_MAX_BYTES + 1))
+
     async def packed(_: web.Request) -> web.StreamResponse:
         return web.Response(body=gzip.compress(READY.encode().encode()), headers={"Content-Encoding": "gzip"})
 
@@ -131,15 +140,15 @@ def test_what_cannot_be_understood_is_a_value_with_a_reason() -> None:
         raise AssertionError
 
     assert asyncio.run(asked(elsewhere)) == ScrapeFailed(result=Result.REFUSED, reason="it answered with status 302")
-    assert failed(asyncio.run(asked(endless))).reason == f"it sent more than {BODY_MAX_BYTES} bytes"
+    assert failed(asyncio.run(asked(endless))).result is Result.UNREADABLE
+    assert failed(asyncio.run(asked(long))).reason == f"it sent more than {BODY_MAX_BYTES} bytes"
     assert failed(asyncio.run(asked(packed))).result is Result.UNREADABLE
     assert asyncio.run(asked(silent)) == ScrapeFailed(result=Result.LATE, reason="no answer within 2 s")
 
 
 def test_nobody_at_the_address_is_a_value_with_a_reason() -> None:
     async def nobody() -> ReplicaState | ScrapeFailed:
-        async with _session(1.0) as session:
-            return await ask(session, "127.0.0.11", free_port())
+        return await Line("127.0.0.11", free_port()).ask()
 
     answer = failed(asyncio.run(nobody()))
     assert answer.result is Result.UNREACHABLE
@@ -147,17 +156,19 @@ def test_nobody_at_the_address_is_a_value_with_a_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    "sent",
+    ("sent", "result"),
     [
-        b"",
-        b"no http at all\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{",
-        b"HTTP/1.1 200 OK\r\nContent-Length: minus\r\n\r\n{}",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000,
+        (b"", Result.UNREACHABLE),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{", Result.UNREACHABLE),
+        (b"no http at all\r\n\r\n", Result.UNREADABLE),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: minus\r\n\r\n{}", Result.UNREADABLE),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}", Result.UNREADABLE),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n{}", Result.UNREADABLE),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 900000000\r\n\r\n{", Result.UNREADABLE),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000, Result.UNREADABLE),
     ],
 )
-def test_a_server_that_speaks_nonsense_is_unreachable(sent: bytes) -> None:
+def test_a_server_that_speaks_nonsense_is_not_understood(sent: bytes, result: Result) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(sent)
@@ -166,10 +177,40 @@ def test_a_server_that_speaks_nonsense_is_unreachable(sent: bytes) -> None:
 
     async def scenario() -> ReplicaState | ScrapeFailed:
         port = free_port()
-        async with await asyncio.start_server(answer, "127.0.0.11", port), _session(1.0) as session:
-            return await ask(session, "127.0.0.11", port)
+        async with await asyncio.start_server(answer, "127.0.0.11", port):
+            return await Line("127.0.0.11", port).ask()
 
-    assert failed(asyncio.run(scenario())).result is Result.UNREACHABLE
+    assert failed(asyncio.run(scenario())).result is result
+
+
+@pytest.mark.parametrize("said", [b"", b"Connection: close\r\n", b"X-Proxy: 1\r\n"])
+def test_an_answer_may_come_in_pieces(said: bytes) -> None:
+    whole = b"HTTP/1.1 404 Not Found\r\n" + said + b"content-length:  5\r\n\r\nhello"
+    assert {answer_in(whole[:length]) for length in range(len(whole))} == {None}
+    answer = answer_in(whole)
+    assert isinstance(answer, Answer)
+    assert (answer.status, answer.body, answer.keep) == (404, b"hello", b"close" not in said)
+    more = answer_in(whole + b"HTTP/1.1 200")
+    assert isinstance(more, Answer)
+    assert not more.keep, "who says more than was asked is not trusted with another question"
+
+
+def test_a_connection_that_the_replica_ended_is_made_anew() -> None:
+    async def scenario() -> None:
+        port = free_port()
+        replica = Replica()
+        line = Line("127.0.0.11", port)
+        async with replica.serve("127.0.0.11", port):
+            assert isinstance(await line.ask(), ReplicaState)
+        assert failed(await line.ask()).result is Result.UNREACHABLE
+        async with replica.serve("127.0.0.11", port):
+            assert isinstance(await line.ask(), ReplicaState)
+            (*_, last) = replica.transports
+            last.abort()
+            assert isinstance(await line.ask(), ReplicaState), "though nobody has told us yet"
+        line.close()
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(
@@ -323,7 +364,7 @@ def test_every_replica_is_asked_again_and_again_over_one_connection() -> None:
                 await asyncio.wait_for(scraping.scraper.asked_all.wait(), WAIT_SECONDS)
                 assert min(replica.asked for replica in replicas.values()) >= 1
                 await scraping.until(lambda: min(replica.asked for replica in replicas.values()) >= 4)
-        assert {len(replica.connections) for replica in replicas.values()} == {1}
+        assert {len(replica.transports) for replica in replicas.values()} == {1}
         assert len(replicas) <= scraping.woken.qsize() < 2 * len(replicas), "numbers alone wake nobody"
         assert scraping.count(Result.OK) >= 4 * len(replicas)
 

@@ -8,25 +8,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
-from http import HTTPStatus
 from typing import Final
 
-import aiohttp
-import msgspec
-from yarl import URL
-
 from gptoss_operator.core.objects import Pod
-from gptoss_operator.shell.samples import Result, Samples, ScrapeFailed
+from gptoss_operator.shell.ask import Line
+from gptoss_operator.shell.samples import Samples
 from gptoss_operator.shell.store import Key, deployment_of, key_of
 from gptoss_operator.shell.telemetry import Telemetry
-from gptoss_runtime.contract import HEALTH_PORT, VERSION, ReplicaState
+from gptoss_runtime.contract import HEALTH_PORT
 
 
-DEADLINE_SECONDS: Final = 2.0
-"""How long a replica may take to answer."""
-BODY_MAX_BYTES: Final = 64 * 1024
-"""A state document has about one KiB; who sends more than this is no replica of ours."""
 AT_ONCE: Final = 1000
 """Questions in flight. So many that replicas which do not answer hardly delay the others."""
 SHARES: Final = 10
@@ -35,14 +26,6 @@ FRESH_INTERVALS: Final = 3
 """A sample says nothing any more after so many intervals without a new one."""
 
 logger = logging.getLogger(__name__)
-
-
-class _Versioned(msgspec.Struct):
-    version: int = 0
-
-
-_version = msgspec.json.Decoder(_Versioned)
-_state = msgspec.json.Decoder(ReplicaState)
 
 
 class Scraper:
@@ -66,22 +49,27 @@ class Scraper:
         self._telemetry = telemetry
         self._interval_seconds = interval_seconds
         self._port = port
+        self._lines: dict[str, Line] = {}
         self._asking: set[str] = set()
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._warned = False
 
     async def run(self) -> None:
         """Ask for ever. Nothing that a replica does or sends ends it."""
-        async with _session(self._interval_seconds) as session, asyncio.TaskGroup() as group:
-            first = [group.create_task(self._ask(session, pod)) for pod in self._running()]
-            group.create_task(self._tell_when_done(first))
-            while True:
-                running = self._running()
-                for share in range(SHARES):
-                    await asyncio.sleep(self._interval_seconds / SHARES)
-                    for pod in running[share::SHARES]:
-                        group.create_task(self._ask(session, pod))
-                self._report(running)
+        try:
+            async with asyncio.TaskGroup() as group:
+                first = [group.create_task(self._ask(pod)) for pod in self._running()]
+                group.create_task(self._tell_when_done(first))
+                while True:
+                    running = self._running()
+                    for share in range(SHARES):
+                        await asyncio.sleep(self._interval_seconds / SHARES)
+                        for pod in running[share::SHARES]:
+                            group.create_task(self._ask(pod))
+                    self._report(running)
+        finally:
+            for line in self._lines.values():
+                line.close()
 
     async def _tell_when_done(self, first: Sequence[asyncio.Task[None]]) -> None:
         if first:
@@ -91,10 +79,13 @@ class Scraper:
     def _running(self) -> Sequence[Pod]:
         """Return the pods to ask, and forget all others."""
         running = [pod for pod in self._pods() if _can_answer(pod)]
-        self.samples.keep_only({pod.metadata.uid for pod in running})
+        uids = {pod.metadata.uid for pod in running}
+        self.samples.keep_only(uids)
+        for uid in self._lines.keys() - uids - self._asking:
+            self._lines.pop(uid).close()
         return running
 
-    async def _ask(self, session: aiohttp.ClientSession, pod: Pod) -> None:
+    async def _ask(self, pod: Pod) -> None:
         uid = pod.metadata.uid
         if uid in self._asking:
             return  # It has not answered the last question yet.
@@ -102,7 +93,7 @@ class Scraper:
         try:
             async with self._at_once:
                 began_at = time.monotonic()
-                answer = await ask(session, pod.status.pod_ip, self._port)
+                answer = await self._line(pod).ask()
             taken = self.samples.take(uid, answer)
         finally:
             self._asking.discard(uid)
@@ -110,6 +101,15 @@ class Scraper:
         deployment = deployment_of(pod)
         if taken.news and deployment is not None:
             self._wake(deployment)
+
+    def _line(self, pod: Pod) -> Line:
+        uid, address = pod.metadata.uid, pod.status.pod_ip
+        line = self._lines.get(uid)
+        if line is None or line.address != address:
+            if line is not None:
+                line.close()
+            line = self._lines[uid] = Line(address, self._port)
+        return line
 
     def _report(self, running: Sequence[Pod]) -> None:
         """Say once that replicas which Kubernetes finds ready do not answer us: something keeps us off them."""
@@ -131,63 +131,6 @@ class Scraper:
                 failure.reason,
                 self._port,
             )
-
-
-async def ask(session: aiohttp.ClientSession, address: str, port: int) -> ReplicaState | ScrapeFailed:
-    """Return what the replica at `address` (IPv4 or IPv6) says of itself, or why that is not known."""
-    try:
-        async with session.get(_url(address, port), allow_redirects=False) as response:
-            if response.status != HTTPStatus.OK:
-                return ScrapeFailed(result=Result.REFUSED, reason=f"it answered with status {response.status}")
-            body = await _body(response.content)
-    except TimeoutError:
-        return ScrapeFailed(result=Result.LATE, reason=f"no answer within {DEADLINE_SECONDS:g} s")
-    except (aiohttp.ClientError, OSError) as error:
-        return ScrapeFailed(result=Result.UNREACHABLE, reason=str(error) or type(error).__name__)
-    if len(body) > BODY_MAX_BYTES:
-        return ScrapeFailed(result=Result.UNREADABLE, reason=f"it sent more than {BODY_MAX_BYTES} bytes")
-    return decoded(body)
-
-
-def decoded(body: bytes) -> ReplicaState | ScrapeFailed:
-    """Return the state document in `body`; the same as `ReplicaState.decode`, in a third of its time."""
-    try:
-        version = _version.decode(body).version
-        if version == VERSION:
-            return _state.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        return ScrapeFailed(result=Result.UNREADABLE, reason=f"no state document: {error}")
-    return ScrapeFailed(
-        result=Result.UNREADABLE, reason=f"its document is of version {version}; this operator reads {VERSION}"
-    )
-
-
-def _session(interval_seconds: float) -> aiohttp.ClientSession:
-    """Return a session that goes to pods directly, keeps its connections, and asks for nothing but the document."""
-    connector = aiohttp.TCPConnector(
-        limit=0, keepalive_timeout=FRESH_INTERVALS * interval_seconds + DEADLINE_SECONDS, use_dns_cache=False
-    )
-    return aiohttp.ClientSession(
-        connector=connector,
-        trust_env=False,
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-        timeout=aiohttp.ClientTimeout(total=DEADLINE_SECONDS),
-    )
-
-
-@lru_cache(maxsize=16384)
-def _url(address: str, port: int) -> URL:
-    return URL.build(scheme="http", host=address, port=port, path="/state")
-
-
-async def _body(content: aiohttp.StreamReader) -> bytes:
-    """Return the body, or its beginning when it is too long."""
-    body = await content.read(BODY_MAX_BYTES + 1)
-    while body and len(body) <= BODY_MAX_BYTES and not content.at_eof():
-        body += await content.read(BODY_MAX_BYTES + 1 - len(body))
-    return body
 
 
 def _can_answer(pod: Pod) -> bool:
