@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.weights.serving import Behaviour, Handler, Server, serving
+from tests.weights.serving import Behaviour, Handler, serving
 
 
 REPOSITORY = "acme/tiny"
@@ -36,6 +36,8 @@ class Hub:
     gated: bool = False
     bare_listing: bool = False
     """As mirrors do: names without sizes."""
+    claimed_bytes: int | None = None
+    """What the listing says of large files, instead of the truth."""
     behaviour: Behaviour = field(default_factory=Behaviour)
     """Of the hub itself."""
     storage: Behaviour = field(default_factory=Behaviour)
@@ -52,43 +54,44 @@ class Hub:
     def serve(self, handler: Handler) -> None:
         path = unquote(urlsplit(handler.path).path)
         if self.token and handler.headers.get("Authorization") != f"Bearer {self.token}":
-            handler.answer(401, b"{}", X_Error_Code="RepoNotFound")
+            handler.answer(401, b"{}", {"X-Error-Code": "RepoNotFound"})
         elif path.startswith(f"/api/models/{REPOSITORY}"):
             self._list(handler, path.partition("/revision/")[2] or "main")
         elif path.startswith(f"/{REPOSITORY}/resolve/"):
             revision, _, name = path.removeprefix(f"/{REPOSITORY}/resolve/").partition("/")
             self._resolve(handler, revision, name)
         else:
-            handler.answer(404, b"{}", X_Error_Code="RepoNotFound")
+            handler.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
 
     def _list(self, handler: Handler, revision: str) -> None:
         commit = self.branches.get(revision, revision)
         if commit not in self.commits:
-            handler.answer(404, b"{}", X_Error_Code="RevisionNotFound")
+            handler.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
             return
         blobs = "blobs" in parse_qs(urlsplit(handler.path).query) and not self.bare_listing
-        siblings = [_sibling(name, content, blobs=blobs) for name, content in self.commits[commit].items()]
+        files = self.commits[commit].items()
+        siblings = [_sibling(name, content, self.claimed_bytes, blobs=blobs) for name, content in files]
         document = {"id": REPOSITORY, "modelId": REPOSITORY, "sha": commit, "private": False, "siblings": siblings}
-        handler.answer(200, json.dumps(document).encode(), Content_Type="application/json")
+        handler.answer(200, json.dumps(document).encode())
 
     def _resolve(self, handler: Handler, revision: str, name: str) -> None:
         if self.gated:
-            handler.answer(403, b"{}", X_Error_Code="GatedRepo")
+            handler.answer(403, b"{}", {"X-Error-Code": "GatedRepo"})
             return
         content = self.commits[revision].get(name)
         if content is None:
-            handler.answer(404, b"{}", X_Error_Code="EntryNotFound")
+            handler.answer(404, b"{}", {"X-Error-Code": "EntryNotFound"})
         elif len(content) < LFS_BYTES:
-            handler.answer_file(content, X_Repo_Commit=revision, ETag=f'"{git_blob(content)}"')
+            handler.answer_file(content, {"X-Repo-Commit": revision, "ETag": f'"{git_blob(content)}"'})
         else:
             sha256 = hashlib.sha256(content).hexdigest()
-            handler.answer(
-                302,
-                X_Repo_Commit=revision,
-                X_Linked_ETag=f'"{sha256}"',
-                X_Linked_Size=str(len(content)),
-                Location=f"{self.storage_address}/{sha256}?Signature=abc",
-            )
+            headers = {
+                "X-Repo-Commit": revision,
+                "X-Linked-ETag": f'"{sha256}"',
+                "X-Linked-Size": str(len(content)),
+                "Location": f"{self.storage_address}/{sha256}?Signature=abc",
+            }
+            handler.answer(302, headers=headers)
 
     def serve_storage(self, handler: Handler) -> None:
         if "Authorization" in handler.headers:
@@ -103,13 +106,13 @@ class Hub:
         handler.answer(404)
 
 
-def _sibling(name: str, content: bytes, *, blobs: bool) -> dict[str, object]:
+def _sibling(name: str, content: bytes, claimed_bytes: int | None, *, blobs: bool) -> dict[str, object]:
     if not blobs:
         return {"rfilename": name}
     sibling: dict[str, object] = {"rfilename": name, "size": len(content), "blobId": git_blob(content)}
     if len(content) >= LFS_BYTES:
         sha256 = hashlib.sha256(content).hexdigest()
-        sibling["lfs"] = {"sha256": sha256, "size": len(content), "pointerSize": 134}
+        sibling["lfs"] = {"sha256": sha256, "size": claimed_bytes or len(content), "pointerSize": 134}
     return sibling
 
 
@@ -124,6 +127,3 @@ def a_hub(files: dict[str, bytes]) -> Iterator[Hub]:
     ):
         hub.address, hub.storage_address = front.address, storage.address
         yield hub
-
-
-__all__ = ["REPOSITORY", "Hub", "Server", "a_hub", "commit_of", "git_blob"]

@@ -1,15 +1,17 @@
 """Real HTTP over loopback for the tests: servers that note what they were asked, and can be told to misbehave."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 
 PATIENCE_SECONDS = 30.0
 SLICE_BYTES = 2**18
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,16 +73,18 @@ class Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815 - http.server's name
 
-    def answer(self, status: int, body: bytes = b"", *, length: int | None = None, **headers: str) -> None:
+    def answer(
+        self, status: int, body: bytes = b"", headers: Mapping[str, str] = NOTHING, *, length: int | None = None
+    ) -> None:
         self.send_response(status)
         for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body) if length is None else length))
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(body)
 
-    def answer_file(self, content: bytes, **headers: str) -> None:
+    def answer_file(self, content: bytes, headers: Mapping[str, str] = NOTHING) -> None:
         """Answer with a file, or the range of it that was asked for."""
         behaviour = self.server.behaviour
         start, end = 0, len(content)
@@ -90,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
             first, last = asked.removeprefix("bytes=").split("-")
             start, end = int(first), min(int(last) + 1, len(content))
             status = 206
-            headers["Content_Range"] = f"bytes {start}-{end - 1}/{len(content)}"
+            headers = {**headers, "Content-Range": f"bytes {start}-{end - 1}/{len(content)}"}
         body = bytearray(content[start:end])
         with behaviour.lock:
             broken = behaviour.break_after.pop(0) if behaviour.break_after and self.command == "GET" else None
@@ -98,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
             if hits := [word for word in behaviour.damage if word in name and self.command == "GET"]:
                 behaviour.damage.remove(hits[0])
                 body[0] ^= 1
-        self.answer(status, length=len(body), **headers)
+        self.answer(status, headers=headers, length=len(body))
         if self.command == "GET":
             self._send(body, start, broken)
 

@@ -258,6 +258,31 @@ def test_weights_of_somebody_else_are_refused_and_the_right_ones_adopted(hub: Hu
     assert read_marker(directory) is not None
 
 
+def test_a_fetch_that_ended_while_it_put_files_in_place_goes_on(hub: Hub, tmp_path: Path) -> None:
+    directory = tmp_path / "tiny"
+    assert fetch(an_order(hub, directory)).status == 0
+    marker = read_marker(directory)
+    assert marker is not None
+    (directory / MARKER).unlink()
+    (directory / ".partial").mkdir()
+    for file in marker.files[::2]:
+        (directory / file.name).rename(directory / ".partial" / f"{file.identity}-{file.sha256}")
+    (directory / "model-00009-of-00009.safetensors").write_bytes(b"of another commit")
+    hub.behaviour.sent_bytes = hub.storage.sent_bytes = 0
+    ended = fetch(an_order(hub, directory))
+    assert ended.status == 0, ended.lines
+    assert sums_in(directory) == tiny_sums()
+    assert hub.behaviour.sent_bytes + hub.storage.sent_bytes == 0
+
+
+def test_a_model_that_is_too_large_for_the_disk_is_not_begun(hub: Hub, tmp_path: Path) -> None:
+    hub.claimed_bytes = 2**60
+    ended = fetch(an_order(hub, tmp_path / "tiny"))
+    assert ended.status == 1
+    assert "GiB free of" in ended.reason
+    assert hub.storage.asked == []
+
+
 def test_the_reason_is_left_where_kubernetes_reads_it(tmp_path: Path) -> None:
     order = WeightsOrder(source="ftp://there", directory=str(tmp_path / "tiny"))
     ended = fetch(order, GPTOSS_TERMINATION_LOG=str(tmp_path / "log"))

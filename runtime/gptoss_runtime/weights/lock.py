@@ -33,7 +33,7 @@ def locked(lock: Path, *, stage: Path, still_seconds: float = STILL_SECONDS) -> 
         still = 0.0
         seen: object = None
         since = said = time.monotonic()
-        while not _acquired(file):
+        while not acquired(file):
             now = time.monotonic()
             if (sizes := sizes_in(stage)) != seen:
                 seen, since = sizes, now
@@ -52,7 +52,8 @@ def locked(lock: Path, *, stage: Path, still_seconds: float = STILL_SECONDS) -> 
         yield
 
 
-def _acquired(file: TextIO, lock: Callable[[int, int], None] = fcntl.flock) -> bool:
+def acquired(file: TextIO, lock: Callable[[int, int], None] = fcntl.flock) -> bool:
+    """Return whether the file is ours now, also where the file system knows no locks."""
     try:
         lock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -2,7 +2,7 @@
 
 import re
 
-from obstore.exceptions import NotSupportedError, PermissionDeniedError, PreconditionError, UnauthenticatedError
+from obstore.exceptions import PermissionDeniedError, PreconditionError, UnauthenticatedError
 
 from gptoss_runtime.weights.errors import FetchError, TransientError
 
@@ -10,8 +10,13 @@ from gptoss_runtime.weights.errors import FetchError, TransientError
 SOURCE = "spec.model.source.objectStore"
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
+_REFUSALS = frozenset({401, 403})
 _TRANSIENT = frozenset({408, 425, 429})
 _SERVER_ERRORS = range(500, 600)
+_NO_RANGES = ("non-partial response", "Range request not supported")
+_ELSEWHERE = ("without LOCATION", "PermanentRedirect")
+_NO_TRUST = ("certificate",)
+_NO_NAME = ("dns error", "failed to lookup")
 _METADATA_SERVERS = ("169.254.169.254", "169.254.170.2", "metadata.google.internal", "Error getting credentials")
 
 
@@ -32,26 +37,30 @@ def explained(error: Exception, *, source: str, host: str, name: str) -> Excepti
         case FileNotFoundError():
             return FetchError(f"there is no {what}: set {SOURCE}.url")
         case PermissionDeniedError() | UnauthenticatedError():
-            code = f" ({found[1]})" if (found := _CODE.search(text)) else ""
-            return FetchError(f"the credentials may not read {what}{code}: check {SOURCE}.secretName")
+            return _refused(text, what)
         case PreconditionError():
             return FetchError(f"{what} was changed while it was fetched: run again, when it is complete")
-        case NotSupportedError():
-            return FetchError(f"{host} cannot do what fetching needs: {words}")
     return _by_its_text(text, words, what=what, host=host)
 
 
+def _refused(text: str, what: str) -> FetchError:
+    code = f" ({found[1]})" if (found := _CODE.search(text)) else ""
+    return FetchError(f"the credentials may not read {what}{code}: check {SOURCE}.secretName")
+
+
 def _by_its_text(text: str, words: str, *, what: str, host: str) -> Exception:
-    if "non-partial response" in text:
-        return FetchError(f"{host} does not answer ranged requests, which fetching needs: serve it with another server")
-    if "LOCATION" in text or "PermanentRedirect" in text:
-        return FetchError(f"{what} is in another region: set AWS_REGION in the Secret of {SOURCE}.secretName")
-    if "certificate" in text:
-        return FetchError(f"the certificate of {host} is not trusted ({words})")
-    if found := _STATUS.search(text):
-        status = int(found[1])
-        if status not in _TRANSIENT and status not in _SERVER_ERRORS:
-            return FetchError(f"{what} cannot be read: {words}")
-    if "dns error" in text or "failed to lookup" in text:
+    status = int(found[1]) if (found := _STATUS.search(text)) else None
+    if status in _REFUSALS:
+        return _refused(text, what)
+    for signs, reason in (
+        (_NO_RANGES, f"{host} does not answer ranged requests, which fetching needs: serve it with another server"),
+        (_ELSEWHERE, f"{what} is in another region: set AWS_REGION in the Secret of {SOURCE}.secretName"),
+        (_NO_TRUST, f"the certificate of {host} is not trusted ({words})"),
+    ):
+        if any(sign in text for sign in signs):
+            return FetchError(reason)
+    if status is not None and status not in _TRANSIENT and status not in _SERVER_ERRORS:
+        return FetchError(f"{what} cannot be read: {words}")
+    if any(sign in text for sign in _NO_NAME):
         return TransientError(f"the name in {host} cannot be resolved: check {SOURCE} and the pod's DNS")
     return TransientError(f"{what} cannot be read ({words})")

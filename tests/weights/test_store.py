@@ -1,0 +1,141 @@
+"""Fetching from simulated object stores over real HTTP, with the real program and the tiny model's real files."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gptoss_runtime.orders import WeightsOrder
+from gptoss_runtime.weights.choice import INDEX
+from gptoss_runtime.weights.marker import MARKER
+from tests.weights.program import JUNK, end_of, fetch, running, sums_in, tiny_model, tiny_sums
+from tests.weights.store import BUCKET, KEY_ID, Store, a_bucket, a_web_server
+
+
+RANGE_BYTES = 8 * 2**20
+KEYS = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": "secret"}
+
+
+@pytest.fixture(name="store")
+def store_fixture() -> Iterator[Store]:
+    with a_bucket({f"llm/tiny/{name}": content for name, content in (tiny_model() | JUNK).items()}) as store:
+        yield store
+
+
+def an_order(store: Store, directory: Path) -> WeightsOrder:
+    return WeightsOrder(source=f"s3://{BUCKET}/llm/tiny", directory=str(directory), endpoint=store.address)
+
+
+def test_brings_a_directory_of_an_s3_compatible_store(store: Store, tmp_path: Path) -> None:
+    ended = fetch(an_order(store, tmp_path / "tiny"), **KEYS)
+    assert ended.status == 0, ended.lines
+    assert sums_in(tmp_path / "tiny") == tiny_sums()
+    assert store.behaviour.sent_bytes == sum(map(len, tiny_model().values()))
+    store.behaviour.asked.clear()
+    assert fetch(an_order(store, tmp_path / "tiny")).status == 0, "needs no credentials any more"
+    assert store.behaviour.asked == []
+
+
+def test_goes_on_where_it_was_killed(store: Store, tmp_path: Path) -> None:
+    order = an_order(store, tmp_path / "tiny")
+    store.behaviour.hold_after = 2 * RANGE_BYTES
+    with running(order, **KEYS) as process:
+        assert store.behaviour.held.wait(30)
+        process.kill()
+        end_of(process)
+    had = sum(path.stat().st_size for path in (tmp_path / "tiny" / ".partial").iterdir())
+    assert had > 0
+    store.behaviour.hold_after = None
+    store.behaviour.go.set()
+    store.behaviour.asked.clear()
+    ended = fetch(order, **KEYS)
+    assert ended.status == 0, ended.lines
+    assert sums_in(tmp_path / "tiny") == tiny_sums()
+    ranges = [asked.range.removeprefix("bytes=").split("-") for asked in store.behaviour.asked if asked.range]
+    asked_bytes = sum(int(last) + 1 - int(first) for first, last in ranges)
+    assert asked_bytes == sum(map(len, tiny_model().values())) - had
+
+
+def test_lost_connections_and_busy_servers_are_borne(store: Store, tmp_path: Path) -> None:
+    store.behaviour.statuses += [503, 500]
+    store.behaviour.break_after += [0, 2**20, 3 * 2**20]
+    ended = fetch(an_order(store, tmp_path / "tiny"), **KEYS)
+    assert ended.status == 0, ended.lines
+    assert sums_in(tmp_path / "tiny") == tiny_sums()
+
+
+def test_a_damaged_file_is_noticed_by_its_etag(store: Store, tmp_path: Path) -> None:
+    store.behaviour.damage.append("model.safetensors")
+    ended = fetch(an_order(store, tmp_path / "tiny"), **KEYS)
+    assert ended.status == 0, ended.lines
+    assert any("model.safetensors is not what its source says" in line for line in ended.lines)
+    assert sums_in(tmp_path / "tiny") == tiny_sums()
+
+
+def test_etags_that_are_no_checksums_cost_one_small_file(store: Store, tmp_path: Path) -> None:
+    store.strange_etags = True
+    ended = fetch(an_order(store, tmp_path / "tiny"), **KEYS)
+    assert ended.status == 0, ended.lines
+    assert any("ETags are no MD5 sums" in line for line in ended.lines)
+    assert sums_in(tmp_path / "tiny") == tiny_sums()
+    assert store.behaviour.sent_bytes < sum(map(len, tiny_model().values())) + RANGE_BYTES
+
+
+def test_sums_beside_the_weights_are_checked(store: Store, tmp_path: Path) -> None:
+    store.strange_etags = True
+    sums = tiny_sums() | {"config.json": "0" * 64}
+    text = "".join(f"{value}  {name}\n" for name, value in sums.items())
+    store.files["llm/tiny/SHA256SUMS"] = text.encode()
+    ended = fetch(an_order(store, tmp_path / "tiny"), **KEYS)
+    assert ended.status == 1
+    assert "config.json came from" in ended.reason
+    assert "wrong checksum" in ended.reason
+    store.files["llm/tiny/SHA256SUMS"] = text.replace("0" * 64, tiny_sums()["config.json"]).encode()
+    assert fetch(an_order(store, tmp_path / "tiny"), **KEYS).status == 0
+
+
+def test_an_object_that_changes_meanwhile_is_told(store: Store, tmp_path: Path) -> None:
+    store.behaviour.hold_after = 0
+    with running(an_order(store, tmp_path / "tiny"), **KEYS) as process:
+        assert store.behaviour.held.wait(30), "a small file, which comes before the weights"
+        store.files["llm/tiny/model.safetensors"] = b"new" + tiny_model()["model.safetensors"]
+        store.behaviour.go.set()
+        ended = end_of(process)
+    assert ended.status == 1
+    assert "was changed while it was fetched" in ended.reason
+
+
+def test_refusals_name_the_field_to_set(store: Store, tmp_path: Path) -> None:
+    ended = fetch(an_order(store, tmp_path / "tiny"), **KEYS | {"AWS_ACCESS_KEY_ID": "other"})
+    assert ended.status == 1
+    assert "InvalidAccessKeyId" in ended.reason
+    assert "spec.model.source.objectStore" in ended.reason
+    empty = WeightsOrder(source=f"s3://{BUCKET}/none", directory=str(tmp_path / "tiny"), endpoint=store.address)
+    ended = fetch(empty, **KEYS)
+    assert (ended.status, "there is no config.json" in ended.reason) == (1, True)
+    wrong = WeightsOrder(source="gs://bucket/model", directory=str(tmp_path / "tiny"), endpoint=store.address)
+    assert fetch(wrong, **KEYS).status == 64
+
+
+def test_brings_a_directory_of_a_web_server(tmp_path: Path) -> None:
+    # Two files named by an index, as large models have them.
+    model = tiny_model()
+    whole = model["model.safetensors"]
+    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    index = json.dumps({"weight_map": {"a": names[0], "b": names[1]}}).encode()
+    files = {name: content for name, content in model.items() if name != "model.safetensors"}
+    files |= {names[0]: whole[: 10**7], names[1]: whole[10**7 :], INDEX: index}
+    with a_web_server({f"tiny/{name}": content for name, content in (files | JUNK).items()}) as server:
+        ended = fetch(WeightsOrder(source=f"{server.address}/tiny", directory=str(tmp_path / "tiny")))
+        assert ended.status == 0, ended.lines
+        assert {path.name for path in (tmp_path / "tiny").iterdir()} == {*files, MARKER}
+        assert all((tmp_path / "tiny" / name).read_bytes() == content for name, content in files.items())
+
+
+def test_a_web_server_without_ranges_is_told(tmp_path: Path) -> None:
+    with a_web_server({f"tiny/{name}": content for name, content in tiny_model().items()}) as server:
+        server.behaviour.no_ranges = True
+        ended = fetch(WeightsOrder(source=f"{server.address}/tiny", directory=str(tmp_path / "tiny")))
+    assert ended.status == 1
+    assert "does not answer ranged requests" in ended.reason
