@@ -157,6 +157,11 @@ def test_stages_share_out_layers_as_vllm_does() -> None:
     assert [len(stage) for stage in stages_of(24, 5)] == [5, 5, 5, 5, 4]
 
 
+def test_stages_without_layers_take_nothing() -> None:
+    plan = plan_cpu(TINY, GIB, Wish(max_model_len=2048, engine=EngineOptions(pipeline_parallel_size=4)))
+    assert plan.blocks == 32768
+
+
 def test_stages_hold_their_own_layers_and_tables() -> None:
     first, last = weights_of_stages(
         GPT_OSS_120B, Kernel.MARLIN, tensor_parallel=1, pipeline_parallel=2, expert_parallel=False

@@ -88,11 +88,10 @@ def recommend_tensor_parallel(
         reason = f"a replica takes at least {stages} GPUs, {_no_node_has_more(gpus_per_node)}"
         return Recommendation(tensor_parallel=None, reason=f"{reason}: lower spec.engine.pipelineParallel")
     wishes = [replace(wish, tensor_parallel=size) for size in sizes if shape.kv_heads % size == 0]
-    fitting = [w for w in wishes if advise(shape, gpu, w).fits]
-    roomy = [w for w in fitting if _room(shape, gpu, w) >= ROOM_SEQUENCES]
-    if roomy or fitting:
-        best = (roomy or fitting)[0]
-        return Recommendation(tensor_parallel=best.tensor_parallel, reason=advise(shape, gpu, best).reason)
+    rooms = [0 if refuse(shape, gpu, w) else _room(shape, gpu, w) for w in wishes]
+    for enough in (ROOM_SEQUENCES, 1):
+        if best := next((w for w, room in zip(wishes, rooms, strict=True) if room >= enough), None):
+            return Recommendation(tensor_parallel=best.tensor_parallel, reason=advise(shape, gpu, best).reason)
     reason = advise(shape, gpu, wishes[-1]).reason
     if gpus_per_node is not None and gpus_per_node < TENSOR_PARALLEL_SIZES[-1] * stages:
         reason += f" ({_no_node_has_more(gpus_per_node)})"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 from gptoss_runtime.model.gpus import GIB, GPUS, MIB, Gpu, GpuType, gpu_of_product, kernel_of
@@ -23,6 +24,13 @@ _AMD_MEMORIES: Final = ("amd.com/gpu.vram", "beta.amd.com/gpu.vram")
 _INSTANCE_TYPE: Final = "node.kubernetes.io/instance-type"
 _SHARERS: Final = ("nvidia.com/gpu.replicas", "cloud.google.com/gke-max-shared-clients-per-gpu")
 """Pods that one GPU is given to at a time."""
+
+_MAJOR, _MINOR = "nvidia.com/gpu.compute.major", "nvidia.com/gpu.compute.minor"
+_READ: Final = (
+    *(_PRODUCT, _MEMORY, _MAJOR, _MINOR, _GKE_PRODUCT, _GKE_SLICE, _INSTANCE_TYPE, *_SHARERS),
+    *(*_CLOUD_PRODUCTS, *_CLOUD_MEMORIES, *_AMD_PRODUCTS, *_AMD_DEVICES, *_AMD_MEMORIES),
+)
+"""All labels that are read."""
 
 _AMD_DEVICE_IDS: Final[Mapping[str, GpuType]] = {
     "74a1": GpuType.MI300X,
@@ -68,24 +76,30 @@ def gpu_of_labels(labels: Mapping[str, str]) -> Gpu | None:
 
     The driver's own words go before the cloud's, and those before the type of the machine.
     """
-    if any(_whole(labels.get(name)) > 1 for name in _SHARERS) or labels.get(_PRODUCT, "").endswith("-SHARED"):
+    return _gpu_of(tuple(labels.get(name, "") for name in _READ))
+
+
+@lru_cache(maxsize=256)  # a cluster has many nodes and few kinds of them
+def _gpu_of(values: tuple[str, ...]) -> Gpu | None:
+    labels = dict(zip(_READ, values, strict=True))
+    if any(_whole(labels[name]) > 1 for name in _SHARERS) or labels[_PRODUCT].endswith("-SHARED"):
         return None
-    if product := labels.get(_PRODUCT):
+    if product := labels[_PRODUCT]:
         return _described(product, labels)
-    if product := labels.get(_GKE_PRODUCT):
-        return _sliced(gpu_of_product(product), labels.get(_GKE_SLICE, ""))
+    if product := labels[_GKE_PRODUCT]:
+        return _sliced(gpu_of_product(product), labels[_GKE_SLICE])
     cloud_bytes = _whole(_first(labels, _CLOUD_MEMORIES)) * MIB
     if product := _first(labels, _CLOUD_PRODUCTS):
         return gpu_of_product(product, cloud_bytes or None)
     if gpu := _amd(labels):
         return gpu
-    instance = labels.get(_INSTANCE_TYPE, "")
+    instance = labels[_INSTANCE_TYPE]
     return next((gpu_of_product(product) for kind, product in _INSTANCE_TYPES if kind.search(instance)), None)
 
 
 def _described(product: str, labels: Mapping[str, str]) -> Gpu | None:
     """Return the GPU of GPU feature discovery's labels; a product that is not known needs its memory's label."""
-    memory = _whole(labels.get(_MEMORY)) * MIB
+    memory = _whole(labels[_MEMORY]) * MIB
     gpu = gpu_of_product(product, memory or None)
     slice_of = re.search(r"-MIG-(\S+)$", product)
     if gpu is None:
@@ -121,14 +135,14 @@ def _amd(labels: Mapping[str, str]) -> Gpu | None:
 
 
 def _capability(labels: Mapping[str, str]) -> tuple[int, int] | None:
-    major = _whole(labels.get("nvidia.com/gpu.compute.major"))
-    return (major, _whole(labels.get("nvidia.com/gpu.compute.minor"))) if major else None
+    major = _whole(labels[_MAJOR])
+    return (major, _whole(labels[_MINOR])) if major else None
 
 
 def _first(labels: Mapping[str, str], names: tuple[str, ...]) -> str:
-    return next((labels[name] for name in names if labels.get(name)), "")
+    return next((labels[name] for name in names if labels[name]), "")
 
 
-def _whole(text: str | None) -> int:
+def _whole(text: str) -> int:
     """Return the number in a label, 0 where there is none."""
-    return int(text) if text and text.isdecimal() else 0
+    return int(text) if text.isdecimal() else 0

@@ -34,7 +34,9 @@ class KvLayout:
 
     def blocks(self, kv_bytes: tuple[int, ...]) -> int:
         """Return the blocks of the pool, from the memory on a GPU of each stage; the smallest pool decides."""
-        return max(0, min(free // size for free, size in zip(kv_bytes, self.bytes_per_block, strict=True)))
+        stages = zip(kv_bytes, self.bytes_per_block, strict=True)
+        # A stage without layers, of a model that has fewer than there are stages, takes nothing.
+        return max(0, min(free // size for free, size in stages if size))
 
     def blocks_of_request(self, tokens: int) -> int:
         """Return the blocks that vLLM keeps free for a request of this length."""
