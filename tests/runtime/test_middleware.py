@@ -8,15 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_latest
 
 from gptoss_runtime.gateway_contract import USAGE_PORT
 from gptoss_runtime.server.asgi import BODY, START, App, Message, Receive, Scope, Send
-from gptoss_runtime.server.books import IN_FLIGHT_PATH, MAX_TENANTS, NUMBERS_PATH, OTHER, TOKENS_PATH
+from gptoss_runtime.server.books import IN_FLIGHT_PATH, MAX_TENANTS, OTHER, TOKENS_PATH
 from gptoss_runtime.server.exchange import LOST_EVENT
 from gptoss_runtime.server.middleware import Middleware
-from gptoss_runtime.server.numbers import MULTIPROCESS_ENV
-from gptoss_runtime.server.telemetry import NAMES, numbers_of
 from tests.runtime.harness import PATIENCE_SECONDS, scenario
 
 
@@ -301,55 +298,3 @@ async def test_other_protocols_are_not_touched(kind: str) -> None:
     await Middleware(app)(scope, receive, send)
     assert seen == [scope, receive, send]
     assert scope == {"type": kind}
-
-
-@pytest.fixture
-def vllm_metrics() -> Iterator[None]:
-    """Metrics as vLLM registers them, and some that nobody reads."""
-    labels = {"model_name": "m", "engine": "0"}
-    steps = Histogram("vllm:iteration_tokens_total", "", tuple(labels), buckets=(1, 8, 64))
-    prompt = Counter("vllm:prompt_tokens", "", tuple(labels))
-    finished = Counter("vllm:request_success", "", (*labels, "finished_reason"))
-    first = Histogram("vllm:time_to_first_token_seconds", "", tuple(labels))
-    running = Gauge("vllm:num_requests_running", "", tuple(labels))
-    cache = Gauge("vllm:cache_config_info", "", ("engine", "kv_cache_size_tokens"))
-    latency = Histogram("vllm:e2e_request_latency_seconds", "", tuple(labels))
-    for tokens in (1, 1, 40):
-        steps.labels(**labels).observe(tokens)
-    prompt.labels(**labels).inc(7)
-    finished.labels(**labels, finished_reason="stop").inc(2)
-    finished.labels(**labels, finished_reason="length").inc(1)
-    first.labels(**labels).observe(0.5)
-    running.labels(**labels).set(3)
-    cache.labels(engine="0", kv_cache_size_tokens="4096").set(1)
-    latency.labels(**labels).observe(1)
-    yield
-    for metric in (steps, prompt, finished, first, running, cache, latency):
-        REGISTRY.unregister(metric)
-
-
-@pytest.mark.usefixtures("vllm_metrics")
-@scenario
-async def test_the_numbers_that_the_supervisor_reads_are_told_alone() -> None:
-    head, answer = await ask(Middleware(saying()), a_scope(NUMBERS_PATH))
-    assert head["status"] == 200
-    assert dict(head["headers"])[b"content-type"].startswith(b"text/plain")
-    text = answer["body"].decode()
-    assert numbers_of(text) == numbers_of(generate_latest(REGISTRY).decode())
-    assert numbers_of(text).counters["engine_steps"] == 3
-    assert numbers_of(text).gauges["kv_tokens"] == 4096
-    assert {line.partition("{")[0] for line in text.splitlines() if not line.startswith("#")} <= NAMES
-
-
-@scenario
-async def test_before_vllm_has_numbers_there_are_none() -> None:
-    _, answer = await ask(Middleware(saying()), a_scope(NUMBERS_PATH))
-    assert numbers_of(answer["body"].decode()) == numbers_of("")
-
-
-@scenario
-async def test_one_of_several_processes_does_not_tell_its_own_numbers_as_all() -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(MULTIPROCESS_ENV, "/tmp")  # noqa: S108 - nobody looks into it
-        head, _ = await ask(Middleware(saying()), a_scope(NUMBERS_PATH))
-    assert head["status"] == 404
