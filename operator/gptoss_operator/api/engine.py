@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from gptoss_operator.api.base import ApiModel, Argument, Quantity
-from gptoss_operator.api.rules import Rule, owned_flag_pattern
+from gptoss_operator.api.rules import Rule, owned_flag_patterns
 from gptoss_runtime.engine_options import (
     KvCacheDtype,
     LoadFormat,
@@ -112,11 +112,14 @@ class EngineSpec(ApiModel):
     """Further arguments of `vllm serve`. Those that the operator sets itself are refused."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            f"!has(self.extraArgs) || self.extraArgs.all(a, !a.matches('{owned_flag_pattern()}'))",
-            "an argument that the operator sets itself, such as --port, --model, --tensor-parallel-size, --api-key or "
-            "--ssl-keyfile: use the fields of spec, or leave it out",
-            field="extraArgs",
+        *(
+            Rule(
+                f"!has(self.extraArgs) || self.extraArgs.all(a, !a.matches('{pattern}'))",
+                "an argument that the operator sets itself, such as --port, --model, --api-key, --quantization or "
+                "--tensor-parallel-size: use the fields of spec, or leave it out",
+                field="extraArgs",
+            )
+            for pattern in owned_flag_patterns()
         ),
         Rule(
             "!has(self.maxNumBatchedTokens) || self.maxNumBatchedTokens >= self.maxNumSeqs",

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from gptoss_runtime.orders import OWNED_FLAGS
 
 
+LONGEST_PATTERN = 650
+"""Characters of names in one pattern. It is matched with up to 64 arguments of up to 2048 characters."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One `x-kubernetes-validations` entry, beside the object that `self` is."""
@@ -15,7 +19,16 @@ class Rule:
     """Field of the object that the refusal names, as users write it. None: the object itself."""
 
 
-def owned_flag_pattern() -> str:
-    """Return a regular expression (RE2) that the plain spellings of vLLM's arguments that are ours match."""
-    names = "|".join(flag.removeprefix("--").replace("-", "[-_]") for flag in OWNED_FLAGS)
-    return f"^--(no-)?({names})([.=].*)?$"
+def owned_flag_patterns() -> tuple[str, ...]:
+    """Return regular expressions (RE2), one of which each plain spelling of an argument that is ours matches.
+
+    There are several, each for a rule of its own: the API server refuses a rule whose estimated cost, which grows with
+    the pattern, is above its budget.
+    """
+    parts: list[list[str]] = [[]]
+    for flag in OWNED_FLAGS:
+        name = flag.removeprefix("--").replace("-", "[-_]")
+        if len("|".join((*parts[-1], name))) > LONGEST_PATTERN:
+            parts.append([])
+        parts[-1].append(name)
+    return tuple(f"^--(no-)?({'|'.join(names)})([.=].*)?$" for names in parts)
