@@ -1,5 +1,6 @@
 """How many GPUs share a model, from what the spec and the nodes say."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -124,6 +125,25 @@ def test_what_was_decided_stays_whatever_nodes_come() -> None:
     assert "use tensorParallel 8" in too_small.reason
     gone = decide_parallelism(a_spec(), 2, {})
     assert (gone.tensor_parallel, gone.reason) == (2, f"tensorParallel 2: {NO_GPU_KNOWN}")
+
+
+def test_a_guess_is_remembered_when_a_replica_has_worked_with_it() -> None:
+    body = a_body(**BIG)
+    first = make_plan(body, seen(), OPTIONS, NOW)
+    assert first.status is not None
+    assert first.status.resolved is not None
+    assert first.status.resolved.tensor_parallel is None
+    status = first.status.model_dump(by_alias=True, exclude_none=True, mode="json")
+    later = make_plan({**body, "status": status}, replace(seen(), nodes=some_nodes("A100*8")), OPTIONS, NOW)
+    assert later.status is not None
+    assert later.status.resolved is not None
+    assert later.status.resolved.tensor_parallel == 2
+
+    cluster = Cluster(body)
+    cluster.run()
+    settled = parse_status(cluster.body)
+    assert settled.resolved is not None
+    assert settled.resolved.tensor_parallel == 1
 
 
 def test_a_guess_is_decided_anew_when_the_spec_says_that_it_does_not_fit() -> None:

@@ -33,6 +33,8 @@ class Parallelism:
     """Why the spec cannot be carried out on any GPU that is known, and what to change. None: it can."""
     planned: MemoryPlan | None = None
     """The numbers for the smallest GPU that holds it. None: nothing was planned."""
+    guessed: bool = False
+    """Whether nothing was known to decide from, so that it is decided anew until a replica has worked with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +119,8 @@ def _gpus_of(node: Node, spec: GptOssSpec) -> int:
 
 def _unplanned(spec: GptOssSpec, before: int | None, why: str) -> Parallelism:
     size = (before or 1) if spec.tensor_parallel == AUTO else spec.tensor_parallel
-    return Parallelism(tensor_parallel=size, reason=f"tensorParallel {size}: {why}")
+    guessed = before is None and spec.tensor_parallel == AUTO
+    return Parallelism(tensor_parallel=size, reason=f"tensorParallel {size}: {why}", guessed=guessed)
 
 
 def _checked(shape: ModelShape, gpus: KnownGpus, wish: Wish, how: str, *, binding: bool) -> Parallelism:

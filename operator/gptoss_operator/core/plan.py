@@ -63,12 +63,13 @@ def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, n
     parallelism = decide_parallelism(spec, decided, seen.nodes)
     if parallelism.refusal:
         return _refuse(parallelism.refusal, before, seen, now, Reason.DOES_NOT_FIT)
-    resolved = _resolve(before, parallelism.tensor_parallel, options)
+    replicas = replicas_of(seen, now)
+    keep = not parallelism.guessed or any(r.ready for r in replicas)
+    resolved = _resolve(before, parallelism.tensor_parallel if keep else None, options)
     image = spec.image or resolved.image or options.server_image
     template = pod_template(seen.owner.name, spec, image, parallelism.tensor_parallel, options)
     revision = revision_of(template)
     desired = desired_replicas(spec)
-    replicas = replicas_of(seen, now)
     steps = decide_fleet(desired, replicas, revision)
     weights = decide_weights(spec, image, before=before, seen=seen, options=options, now=now)
     if weights.hold_back:
@@ -136,7 +137,7 @@ def _refuse(
     return Plan(status=status if changed else None, notes=(note,) if changed else (), reason=problem)
 
 
-def _resolve(before: GptOssStatus, tensor_parallel: int, options: RenderOptions) -> ResolvedDefaults:
+def _resolve(before: GptOssStatus, tensor_parallel: int | None, options: RenderOptions) -> ResolvedDefaults:
     """Return the defaults of this object: those chosen before, so that an upgrade of the operator restarts nothing."""
     chosen = before.resolved or ResolvedDefaults()
     return ResolvedDefaults(
