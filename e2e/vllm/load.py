@@ -15,6 +15,7 @@ from gptoss_runtime.contract import ReplicaState
 
 
 REQUEST_SECONDS = 300.0
+PROMPT = "Hello"
 LOOK_EVERY_SECONDS = 0.02
 LOOK_SECONDS = 1.0
 """Bound of one look."""
@@ -66,7 +67,7 @@ class Clients:
     def begin(self, tokens: int, *, stream: bool = True) -> Request:
         """Begin a request for so many tokens, and return it at once."""
         request = Request(tokens=tokens)
-        task = asyncio.create_task(self._carry(request, stream=stream))
+        task = asyncio.create_task(self._carry(request, PROMPT, stream=stream))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return request
@@ -77,10 +78,10 @@ class Clients:
         await asyncio.gather(*(request.begun.wait() for request in begun))
         return begun
 
-    async def one(self, tokens: int, *, stream: bool = True) -> Request:
-        """Return a request that has ended."""
+    async def one(self, tokens: int, *, prompt: str = PROMPT) -> Request:
+        """Return a stream that has ended."""
         request = Request(tokens=tokens)
-        await self._carry(request, stream=stream)
+        await self._carry(request, prompt, stream=True)
         return request
 
     async def all_ended(self) -> None:
@@ -88,29 +89,15 @@ class Clients:
         while self._running:
             await asyncio.wait(self._running)
 
-    async def keep(self, count: int, tokens: int, *, until: Callable[[], bool]) -> list[Request]:
-        """Keep so many requests running, a new one for each that ends, until `until`; return all when they ended."""
-        made: list[Request] = []
-
-        async def client() -> None:
-            while not until():
-                request = await self.one(tokens)
-                made.append(request)
-                if request.end is not End.DONE:
-                    return
-
-        await asyncio.gather(*(client() for _ in range(count)))
-        return made
-
     def cancel(self) -> None:
         """Hang up on all that runs."""
         for task in self._running:
             task.cancel()
 
-    async def _carry(self, request: Request, *, stream: bool) -> None:
+    async def _carry(self, request: Request, prompt: str, *, stream: bool) -> None:
         body = {
             "model": MODEL_NAME,
-            "prompt": "Hello",
+            "prompt": prompt,
             "max_tokens": request.tokens,
             "min_tokens": request.tokens,
             "stream": stream,
@@ -170,38 +157,57 @@ class Look:
 
     at: float
     """When the answer was there, by time.monotonic()."""
-    ready: bool
-    """`/readyz` says 200."""
+    status: int
+    """Of `/readyz`; 0 when nobody answered."""
     agent: str
     """Line of the agent; empty when nobody answered."""
 
+    @property
+    def in_turn(self) -> bool:
+        """Whether both said that the replica takes requests."""
+        return self.status == 200 and self.agent.startswith("up")
+
+    @property
+    def out(self) -> bool:
+        """Whether neither said so."""
+        return self.status != 200 and not self.agent.startswith("up")
+
 
 class Watcher:
-    """Looks at a replica as kubelet and HAProxy do, but much more often, until the replica is gone."""
+    """Looks at a replica as kubelet and HAProxy do, but more often, until the replica is gone."""
 
-    def __init__(self, replica: Replica, session: aiohttp.ClientSession) -> None:
+    def __init__(self, replica: Replica, session: aiohttp.ClientSession, every_seconds: float) -> None:
         self._replica = replica
         self._session = session
-        self.last = Look(0.0, ready=True, agent="")
+        self._every_seconds = every_seconds
+        self._last = Look(0.0, 0, "")
         self._changed = asyncio.Condition()
+        self.looks = 0
+        self.alarms = 0
+        """Looks at which either said that the replica takes no requests."""
+        self.silences = 0
+        """Looks at which either did not answer."""
 
     async def run(self) -> None:
         """Look without end."""
         while True:
             began = time.monotonic()
-            ready, agent = await asyncio.gather(self._ready(), self._agent())
+            status, agent = await asyncio.gather(self._ready(), self._agent())
             async with self._changed:
-                self.last = Look(time.monotonic(), ready=ready, agent=agent)
+                self._last = Look(time.monotonic(), status, agent)
                 self._changed.notify_all()
-            await asyncio.sleep(max(0.0, began + LOOK_EVERY_SECONDS - time.monotonic()))
+            self.looks += 1
+            self.alarms += status not in {0, 200} or agent.startswith("drain")
+            self.silences += not status or not agent
+            await asyncio.sleep(max(0.0, began + self._every_seconds - time.monotonic()))
 
     async def out(self, *, seconds: float) -> float:
         """Return when the replica said on both ports that it takes no requests. Raises TimeoutError."""
-        return await self._until(lambda look: not look.ready and not look.agent.startswith("up"), seconds)
+        return await self._until(lambda look: look.out, seconds)
 
     async def back(self, *, seconds: float) -> float:
         """Return when the replica said on both ports that it takes requests. Raises TimeoutError."""
-        return await self._until(lambda look: look.ready and look.agent.startswith("up"), seconds)
+        return await self._until(lambda look: look.in_turn, seconds)
 
     async def state(self) -> ReplicaState:
         """Return what the replica says of itself now. Raises ContractError, or aiohttp's errors."""
@@ -209,16 +215,17 @@ class Watcher:
             return ReplicaState.decode(await response.text())
 
     async def _until(self, holds: Callable[[Look], bool], seconds: float) -> float:
+        asked = time.monotonic()
         async with asyncio.timeout(seconds), self._changed:
-            await self._changed.wait_for(lambda: holds(self.last))
-            return self.last.at
+            await self._changed.wait_for(lambda: self._last.at > asked and holds(self._last))
+            return self._last.at
 
-    async def _ready(self) -> bool:
+    async def _ready(self) -> int:
         try:
             async with self._session.get(f"http://{HOST}:{self._replica.health_port}/readyz") as response:
-                return response.status == 200
+                return response.status
         except (aiohttp.ClientError, TimeoutError):
-            return False
+            return 0
 
     async def _agent(self) -> str:
         try:
@@ -233,10 +240,10 @@ class Watcher:
 
 
 @asynccontextmanager
-async def watched(replica: Replica) -> AsyncIterator[Watcher]:
+async def watched(replica: Replica, *, every_seconds: float = LOOK_EVERY_SECONDS) -> AsyncIterator[Watcher]:
     """Watch a replica meanwhile."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=LOOK_SECONDS), trust_env=False) as session:
-        watcher = Watcher(replica, session)
+        watcher = Watcher(replica, session, every_seconds)
         running = asyncio.create_task(watcher.run())
         try:
             yield watcher
