@@ -4,34 +4,65 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_runtime.contract import ExitCode, Phase, Verdict
+from gptoss_runtime.contract import START_PHASES, ExitCode, Notice, NoticeKind, Phase, Verdict
 from gptoss_runtime.server.cause import MAX_CHARACTERS, find_cause
-from gptoss_runtime.server.drain import KILL_AFTER_SECONDS, DrainLimits, DrainSeen, DrainStep, next_step
-from gptoss_runtime.server.verdict import Answer, Ending, Seen, agent_line, exit_code, judge, termination_message
+from gptoss_runtime.server.verdict import (
+    Ending,
+    Judgement,
+    Seen,
+    agent_line,
+    exit_code,
+    judge,
+    leaving_words,
+    termination_message,
+)
+from gptoss_runtime.server.watchdog import Finding
 from tests.runtime.fake_vllm import ENGINE_DEATH, ENGINE_FAILURE, USAGE_FAILURE
 
 
-UP = Seen(running=True, was_ready=True, draining=False, answer=Answer.UP, silences=0)
-LIMITS = DrainLimits(endpoint_grace_seconds=5, drain_seconds=120)
-BUSY = DrainSeen(elapsed_seconds=0, was_ready=True, in_flight=2, since_terminate_seconds=None)
+UP = Seen(running=True, was_ready=True, start_phase=Phase.WARMING)
+HUNG = Finding(fault="its engine makes no progress")
+DEAD = Finding(fault="its engine makes no progress", restart="no engine step for 120 s with 2 requests")
 
 
 @pytest.mark.parametrize(
-    ("seen", "phase", "ready", "live"),
+    ("seen", "phase", "ready", "live", "reason"),
     [
-        (UP, Phase.READY, True, True),
-        (replace(UP, answer=Answer.SILENT, silences=2), Phase.READY, True, True),
-        (replace(UP, answer=Answer.SILENT, silences=3), Phase.NOT_READY, False, True),
-        (replace(UP, answer=Answer.DOWN), Phase.NOT_READY, False, True),
-        (replace(UP, was_ready=False, answer=Answer.DOWN), Phase.LOADING, False, True),
-        (replace(UP, draining=True), Phase.DRAINING, False, True),
-        (replace(UP, running=False), Phase.STOPPED, False, False),
-        (replace(UP, running=False, draining=True), Phase.STOPPED, False, False),
+        (UP, Phase.READY, True, True, "vLLM is up"),
+        (replace(UP, finding=HUNG), Phase.NOT_READY, False, True, HUNG.fault),
+        (replace(UP, finding=DEAD), Phase.NOT_READY, False, False, DEAD.restart),
+        (replace(UP, gpu_fault="H100: XID 79"), Phase.NOT_READY, False, True, "H100: XID 79"),
+        (replace(UP, leaving="asked to stop"), Phase.DRAINING, False, True, "asked to stop"),
+        (replace(UP, leaving="asked to stop", finding=DEAD), Phase.DRAINING, False, True, "asked to stop"),
+        (replace(UP, running=False), Phase.STOPPED, False, False, "vLLM's process has ended"),
+        (replace(UP, running=False, leaving="asked"), Phase.STOPPED, False, False, "vLLM's process has ended"),
     ],
 )
-def test_judges(seen: Seen, phase: Phase, *, ready: bool, live: bool) -> None:
-    judgement = judge(seen)
-    assert (judgement.phase, judgement.verdict.ready, judgement.verdict.live) == (phase, ready, live)
+def test_judges(seen: Seen, phase: Phase, reason: str, *, ready: bool, live: bool) -> None:
+    assert judge(seen) == Judgement(phase=phase, verdict=Verdict(ready=ready, live=live, reason=reason))
+
+
+@pytest.mark.parametrize("phase", START_PHASES)
+def test_judges_a_start(phase: Phase) -> None:
+    starting = Seen(running=True, was_ready=False, start_phase=phase, finding=DEAD)
+    judgement = judge(starting)
+    assert (judgement.phase, judgement.verdict.ready, judgement.verdict.live) == (phase, False, True)
+    faulty = judge(replace(starting, start_fault="the answer to a chat has no message"))
+    assert faulty.verdict.reason == "the answer to a chat has no message"
+
+
+@pytest.mark.parametrize(
+    ("asked", "notice", "words"),
+    [
+        (True, None, "asked to stop; requests are finishing"),
+        (False, Notice(kind=NoticeKind.TERMINATION, source="AWS"), "its machine will be taken away (AWS)"),
+        (False, Notice(kind=NoticeKind.MAINTENANCE, source="GCP"), "its machine will be stopped for maintenance (GCP)"),
+        (True, Notice(kind=NoticeKind.MAINTENANCE, source="GCP"), "asked to stop"),
+        (False, None, "its machine stays after all"),
+    ],
+)
+def test_says_why_it_leaves(*, asked: bool, notice: Notice | None, words: str) -> None:
+    assert leaving_words(asked=asked, notice=notice).startswith(words)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +90,12 @@ def test_termination_message_names_cause_or_most_likely_cause() -> None:
     assert termination_message(ending) == (
         "vLLM did not start (signal SIGKILL): most likely out of memory; raise spec.pod.resources.memory"
     )
+    ending = Ending(exit_status=-9, asked=False, was_ready=True, killed_for="no engine step for 120 s", cause="x")
+    assert termination_message(ending) == (
+        "the engine died while serving (ended by the server): no engine step for 120 s"
+    )
+    ending = Ending(exit_status=1, asked=False, was_ready=False, fetching=True, cause="no space; give more")
+    assert termination_message(ending) == "the weights were not fetched (exit status 1): no space; give more"
     ending = Ending(exit_status=0, asked=False, was_ready=True, cause="EngineCore died unexpectedly")
     assert termination_message(ending) == (
         "the engine died while serving (exit status 0): EngineCore died unexpectedly"
@@ -68,60 +105,6 @@ def test_termination_message_names_cause_or_most_likely_cause() -> None:
 def test_agent_says_ready_or_drain() -> None:
     assert agent_line(Verdict(ready=True, live=True, reason=""), 128) == "up ready 100% maxconn:128\n"
     assert agent_line(Verdict(ready=False, live=True, reason=""), 128) == "drain\n"
-
-
-@pytest.mark.parametrize(
-    ("seen", "step"),
-    [
-        (BUSY, DrainStep.WAIT),
-        (replace(BUSY, in_flight=0), DrainStep.WAIT),
-        (replace(BUSY, in_flight=0, elapsed_seconds=5), DrainStep.TERMINATE),
-        (replace(BUSY, elapsed_seconds=124), DrainStep.WAIT),
-        (replace(BUSY, in_flight=None, elapsed_seconds=124), DrainStep.WAIT),
-        (replace(BUSY, elapsed_seconds=125), DrainStep.TERMINATE),
-        (replace(BUSY, was_ready=False), DrainStep.TERMINATE),
-        (replace(BUSY, since_terminate_seconds=19), DrainStep.WAIT),
-        (replace(BUSY, since_terminate_seconds=20), DrainStep.KILL),
-    ],
-)
-def test_drains(seen: DrainSeen, step: DrainStep) -> None:
-    assert next_step(LIMITS, seen).step is step
-
-
-@given(
-    st.floats(0, 60),
-    st.floats(0, 600),
-    st.booleans(),
-    st.lists(st.one_of(st.none(), st.integers(0, 100)), min_size=1, max_size=200),
-    st.floats(0.1, 5),
-)
-def test_every_drain_ends_in_time_and_terminates_once(
-    grace: float,
-    drain: float,
-    was_ready: bool,  # noqa: FBT001
-    loads: list[int | None],
-    tick: float,
-) -> None:
-    limits = DrainLimits(endpoint_grace_seconds=grace, drain_seconds=drain)
-    bound = grace + drain + KILL_AFTER_SECONDS + 2 * tick
-    now, terminated, index = 0.0, None, 0
-    while True:
-        seen = DrainSeen(
-            elapsed_seconds=now,
-            was_ready=was_ready,
-            in_flight=loads[index % len(loads)],
-            since_terminate_seconds=None if terminated is None else now - terminated,
-        )
-        decision = next_step(limits, seen)
-        assert decision.reason
-        assert now <= bound
-        if decision.step is DrainStep.KILL:
-            return
-        if decision.step is DrainStep.TERMINATE:
-            assert terminated is None
-            assert seen.in_flight == 0 or not was_ready or now >= grace + drain
-            terminated = now
-        now, index = now + tick, index + 1
 
 
 PYDANTIC = """\

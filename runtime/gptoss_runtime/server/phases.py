@@ -23,7 +23,7 @@ def phase_of_line(line: str) -> Phase | None:
 
 
 class StartClock:
-    """How long each phase of the start took. Times are seconds on one clock."""
+    """How long each phase of the start takes. Times are seconds on one clock."""
 
     def __init__(self, now: float) -> None:
         self._phase = Phase.STARTING
