@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from gptoss_runtime.engine_options import EngineOptions
+from gptoss_runtime.engine_options import (
+    EngineOptions,
+    KvCacheDtype,
+    MoeBackend,
+    PerformanceMode,
+    Speculation,
+    SpeculativeMethod,
+)
 from gptoss_runtime.model.gpus import GIB, MIB, GpuFacts
 from gptoss_runtime.orders import ServerOrders
 from gptoss_runtime.server.planned import PlannedReplica, compare, plan_replica
@@ -80,6 +87,19 @@ def test_knows_models_by_the_name_of_their_repository() -> None:
     assert planned.weights_bytes / GIB == pytest.approx(13.41, abs=0.01)
     assert planned.kv_tokens > 2_000_000
     assert planned.refusal is None
+
+
+def test_reads_options_from_a_document_as_from_values() -> None:
+    engine = EngineOptions(
+        kv_cache_dtype=KvCacheDtype.FP8,
+        moe_backend=MoeBackend.MARLIN,
+        performance_mode=PerformanceMode.THROUGHPUT,
+        speculation=Speculation(method=SpeculativeMethod.EAGLE3, model="a/draft", tokens=3),
+    )
+    orders = an_order(engine=engine)
+    plan = plan_replica(orders, None, (H100,))
+    assert plan_replica(ServerOrders.decode(orders.encode()), None, (H100,)) == plan
+    assert plan != plan_replica(an_order(), None, (H100,))
 
 
 def test_the_gpu_with_the_least_memory_decides() -> None:

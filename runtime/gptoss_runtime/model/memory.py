@@ -180,7 +180,7 @@ def _defaulted(shape: ModelShape, wish: Wish, default: int) -> int:
     """Return the user's tokens of one step, else vLLM's, which are doubled for throughput and bounded by requests."""
     if wish.engine.max_num_batched_tokens is not None:
         return wish.engine.max_num_batched_tokens
-    if wish.engine.performance_mode is PerformanceMode.THROUGHPUT:
+    if wish.engine.performance_mode == PerformanceMode.THROUGHPUT:
         default *= 2
     return min(default, wish.max_num_seqs * (wish.max_model_len or shape.max_context))
 
@@ -225,10 +225,10 @@ def _largest_context(layout: KvLayout, usable: int, most: int) -> int:
 
 
 def _has_draft(engine: EngineOptions) -> bool:
-    return engine.speculation is not None and engine.speculation.method is SpeculativeMethod.EAGLE3
+    return engine.speculation is not None and engine.speculation.method == SpeculativeMethod.EAGLE3
 
 
 def _is_async(engine: EngineOptions) -> bool:
     """Return whether the next step is planned while one runs, which speculation from the prompt rules out."""
-    from_prompt = engine.speculation is not None and engine.speculation.method is SpeculativeMethod.NGRAM
+    from_prompt = engine.speculation is not None and engine.speculation.method == SpeculativeMethod.NGRAM
     return engine.async_scheduling is not False and not from_prompt
