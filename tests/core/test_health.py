@@ -158,18 +158,21 @@ def test_a_pod_on_a_lost_node_says_so() -> None:
 @pytest.mark.parametrize(
     ("phase", "message"),
     [
-        (Phase.STARTING, "starting vLLM"),
-        (Phase.FETCHING, "fetching the weights"),
-        (Phase.LOADING, "loading the model"),
-        (Phase.COMPILING, "compiling"),
-        (Phase.WARMING, "checking its first answers"),
-        (Phase.READY, "starting"),
-        (Phase.STOPPED, "starting"),
+        (Phase.STARTING, "vLLM is starting"),
+        (Phase.FETCHING, "the weights are being fetched"),
+        (Phase.LOADING, "vLLM is loading the model"),
+        (Phase.COMPILING, "vLLM is making its kernels and graphs"),
+        (Phase.WARMING, "its first answers are wrong"),
     ],
 )
-def test_a_start_is_told_by_its_phase(phase: Phase, message: str) -> None:
-    judgement = judge(a_pod(0), NO_NODES, NOW, a_state(phase))
+def test_a_start_is_told_in_the_replicas_words(phase: Phase, message: str) -> None:
+    judgement = judge(a_pod(0), NO_NODES, NOW, a_state(phase, reason=message))
     assert (judgement.state, judgement.message) == (PodState.STARTING, message)
+
+
+@pytest.mark.parametrize("phase", [Phase.READY, Phase.STOPPED])
+def test_between_two_words_of_kubernetes_a_pod_just_starts(phase: Phase) -> None:
+    assert judge(a_pod(0), NO_NODES, NOW, a_state(phase)) == judge(a_pod(0), NO_NODES, NOW)
 
 
 STALLED = "its engine makes no progress (no step for more than 30 s while it has requests)"
@@ -252,6 +255,6 @@ def test_failed_checks_of_a_replica_that_answers_are_a_concern() -> None:
 def test_replicas_are_judged_by_their_own_words() -> None:
     pods = [a_pod(slot) for slot in (0, 1)]
     observation = seen([a_replica_set(slot, "") for slot in (0, 1)], pods)
-    states: dict[str, ReplicaState] = {pods[1].metadata.uid: a_state(Phase.COMPILING)}
+    states: dict[str, ReplicaState] = {pods[1].metadata.uid: a_state(Phase.COMPILING, reason="compiling")}
     found = replicas_of(replace(observation, replica_states=states), NOW)
     assert [r.judgement.message for r in found] == ["starting", "compiling"]

@@ -9,7 +9,7 @@ from gptoss_operator.api.names import REPLICA_CONTAINER
 from gptoss_operator.api.status import Reason
 from gptoss_operator.core.notices import shown, words_of
 from gptoss_operator.core.objects import ContainerStatus, Node, Pod
-from gptoss_runtime.contract import ExitCode, Notice, Phase, ReplicaState
+from gptoss_runtime.contract import START_PHASES, ExitCode, Notice, Phase, ReplicaState
 
 
 class PodState(StrEnum):
@@ -55,14 +55,6 @@ SERVER_EXITS: dict[int, tuple[Reason, str]] = EXITS | {
     ExitCode.ENGINE_DIED: (Reason.ENGINE_DIED, "vLLM's engine died and is started again: see the pod's log"),
 }
 """The same of the model server's container."""
-START_WORDS = {
-    Phase.STARTING: "starting vLLM",
-    Phase.FETCHING: "fetching the weights",
-    Phase.LOADING: "loading the model",
-    Phase.COMPILING: "compiling",
-    Phase.WARMING: "checking its first answers",
-}
-"""How far a start is, without numbers: conditions must stay the same while nothing happens."""
 MESSAGE_LENGTH = 500
 
 IMAGE_REASONS = frozenset(
@@ -204,7 +196,8 @@ def _said_not_ready(state: ReplicaState | None) -> Judgement | None:
 
 
 def _starting(state: ReplicaState | None) -> Judgement:
-    message = START_WORDS.get(state.phase, "starting") if state else "starting"
+    """Return how far a start is: in the replica's own words, which hold no numbers that grow."""
+    message = _short(state.verdict.reason) if state and state.phase in START_PHASES else "starting"
     return Judgement(state=PodState.STARTING, reason=Reason.REPLICAS_STARTING, message=message)
 
 

@@ -1,0 +1,39 @@
+"""Speaks for simulated replicas: answers `/state` at every address with what a file says of the pod that has it.
+
+Run inside the cluster's network, where all pods' addresses are this one program's. The directory is its argument; a
+file is named after an address. Each answer has a higher sequence number, as a replica's has.
+"""
+
+import itertools
+import json
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from gptoss_runtime.contract import HEALTH_PORT
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    directory = Path()
+    numbers = itertools.count(1)
+
+    def do_GET(self) -> None:
+        said = self.directory / self.connection.getsockname()[0]
+        body = b""
+        if self.path == "/state" and said.exists():
+            body = json.dumps(json.loads(said.read_text()) | {"sequence": next(self.numbers)}).encode()
+        self.send_response(200 if body else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing for each question."""
+
+
+if __name__ == "__main__":
+    Handler.directory = Path(sys.argv[1])
+    with ThreadingHTTPServer(("0.0.0.0", HEALTH_PORT), Handler) as server:
+        print("up", flush=True)  # noqa: T201 - the test waits for it
+        server.serve_forever()

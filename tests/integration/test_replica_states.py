@@ -1,0 +1,177 @@
+"""What replicas say of themselves reaches the user. Pods are simulated, and a program of the test speaks for them."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from e2e.children import eventually
+from e2e.cluster.commands import run
+from e2e.cluster.provider import Cluster
+from e2e.kubectl import Kubectl
+from e2e.watch import condition, until
+from gptoss_runtime.contract import Check, CheckResult, Notice, NoticeKind, Phase, ReplicaState, Verdict
+from tests.integration.asking import SETTLE_SECONDS, deployment, settle
+from tests.integration.operator_process import READY_SECONDS, STOP_SECONDS
+
+
+REPOSITORY = Path(__file__).parents[2]
+OPERATOR_PORT = 18080
+"""In the cluster's own network."""
+WELL = ReplicaState(
+    start_id="one",
+    sequence=1,
+    phase=Phase.READY,
+    verdict=Verdict(ready=True, live=True, reason="vLLM is up"),
+    uptime_seconds=1.0,
+    checks={Check.PARAMETERS_ACCESSIBLE: CheckResult(ok=True, detail="the probe's answer is as at the start")},
+)
+ILL = replace(
+    WELL, checks={Check.PARAMETERS_ACCESSIBLE: CheckResult(ok=False, detail="the probe's answer has changed")}
+)
+TAKEN = Notice(kind=NoticeKind.TERMINATION, source="AWS spot/instance-action", deadline=1800000000.0)
+TAKEN_WORDS = "its machine will be taken away at 2027-01-15T08:00:00Z (AWS spot/instance-action)"
+
+
+class Replicas:
+    """Says things in the name of simulated replicas."""
+
+    def __init__(self, user: Kubectl, directory: Path) -> None:
+        self._user = user
+        self._directory = directory
+
+    def say(self, pod: str, state: ReplicaState) -> None:
+        address = self._user.json("get", "pod", pod)["status"]["podIP"]
+        draft = self._directory / "draft"
+        draft.write_text(state.encode())
+        draft.replace(self._directory / address)
+
+
+@pytest.fixture
+def replicas(installed: Cluster, user: Kubectl, tmp_path: Path) -> Iterator[Replicas]:
+    """What may be said, to an operator that runs in the cluster's own network."""
+    said = tmp_path / "said"
+    said.mkdir()
+    log = tmp_path / "operator.log"
+    speak = [*installed.enter(), sys.executable, "-m", "tests.integration.said", str(said)]
+    operate = [
+        *installed.enter(),
+        sys.executable,
+        "-m",
+        "gptoss_operator",
+        "--server-image=server:1",
+        "--gateway-image=gateway:1",
+        "--activator-image=activator:1",
+        f"--namespaces={user.namespace}",
+        "--http-host=127.0.0.1",
+        f"--http-port={OPERATOR_PORT}",
+        "--scrape-seconds=0.5",
+    ]
+    environment = {**installed.environment(), "KUBECONFIG": installed.inner_kubeconfig}
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(speak, cwd=REPOSITORY, stdout=subprocess.PIPE) as speaker,
+        subprocess.Popen(operate, env=environment, stdout=output, stderr=subprocess.STDOUT) as operator,
+    ):
+        try:
+            assert speaker.stdout is not None
+            assert speaker.stdout.readline() == b"up\n"
+            listed = "Everything is listed"
+            eventually(lambda: listed in log.read_text(), "the operator is ready", seconds=READY_SECONDS)
+            yield Replicas(user, said)
+        finally:
+            for process in (operator, speaker):
+                process.kill()
+                process.wait(timeout=STOP_SECONDS)
+
+
+def degraded(user: Kubectl, status: str) -> str:
+    obj = until(
+        user, "chat", lambda o: condition(o, "Degraded")["status"] == status, timeout_seconds=SETTLE_SECONDS, show=False
+    )
+    found = condition(obj, "Degraded")
+    return f"{found['reason']}: {found['message']}"
+
+
+def events(user: Kubectl, reason: str) -> list[str]:
+    return [f"{e['type']}: {e['message']}" for e in user.items("events") if e["reason"] == reason]
+
+
+def test_a_failed_check_is_a_condition_until_it_passes(user: Kubectl, replicas: Replicas, installed: Cluster) -> None:
+    user.apply(deployment(replicas=2))
+    settle(user)
+    words = "chat-r1: parameters_accessible: the probe's answer has changed"
+
+    replicas.say("chat-r0-0", WELL)
+    replicas.say("chat-r1-0", ILL)
+    assert degraded(user, "True") == f"UnhealthyReplica: {words}"
+    assert settle(user)["status"]["ready"] == "2/2", "it answers, so it counts"
+    assert events(user, "UnhealthyReplica") == [f"Warning: {words}"]
+
+    replicas.say("chat-r1-0", WELL)
+    assert degraded(user, "False").startswith("AsExpected")
+    ask = (
+        "import urllib.request as u;"
+        f"print(u.urlopen('http://127.0.0.1:{OPERATOR_PORT}/metrics', timeout=5).read().decode())"
+    )
+    metrics = run([*installed.enter(), sys.executable, "-I", "-c", ask], timeout_seconds=20)
+    assert 'gptoss_operator_scrapes_total{result="ok"}' in metrics
+
+
+def test_a_notice_is_told_and_the_replica_counts_until_it_drains(user: Kubectl, replicas: Replicas) -> None:
+    user.apply(deployment(replicas=2))
+    settle(user)
+    replicas.say("chat-r0-0", WELL)
+
+    replicas.say("chat-r1-0", replace(WELL, notice=TAKEN))
+    obj = until(user, "chat", lambda o: "notices" in o["status"], timeout_seconds=SETTLE_SECONDS, show=False)
+    assert obj["status"]["notices"] == [
+        {
+            "replica": "chat-r1",
+            "kind": "Termination",
+            "source": "AWS spot/instance-action",
+            "deadline": "2027-01-15T08:00:00Z",
+        }
+    ]
+    assert obj["status"]["ready"] == "2/2"
+
+    verdict = Verdict(ready=False, live=True, reason="requests are finishing")
+    replicas.say("chat-r1-0", replace(WELL, phase=Phase.DRAINING, verdict=verdict, notice=TAKEN))
+    obj = until(user, "chat", lambda o: o["status"]["ready"] == "1/2", timeout_seconds=SETTLE_SECONDS, show=False)
+    progressing = condition(obj, "Progressing")
+    assert (progressing["reason"], progressing["message"]) == (
+        "InterruptionNotice",
+        f"chat-r1: {TAKEN_WORDS}: it finishes its requests",
+    )
+
+    replicas.say("chat-r1-0", WELL)
+    obj = settle(user)
+    assert (obj["status"]["ready"], obj["status"].get("notices")) == ("2/2", None)
+    assert events(user, "InterruptionNotice") == [f"Warning: chat-r1: {TAKEN_WORDS}: it finishes its requests"]
+
+
+def test_a_start_and_a_hang_are_explained(user: Kubectl, replicas: Replicas) -> None:
+    user.apply(deployment(replicas=1))
+    settle(user)
+    not_ready = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+    user("patch", "pod", "chat-r0-0", "--subresource=status", "--type=strategic", "-p", json.dumps(not_ready))
+
+    loading = Verdict(ready=False, live=True, reason="vLLM is loading the model")
+    replicas.say("chat-r0-0", replace(WELL, phase=Phase.LOADING, verdict=loading))
+    until(
+        user,
+        "chat",
+        lambda o: condition(o, "Progressing")["message"] == "chat-r0: vLLM is loading the model",
+        timeout_seconds=SETTLE_SECONDS,
+        show=False,
+    )
+
+    stalled = Verdict(ready=False, live=True, reason="its engine makes no progress")
+    replicas.say("chat-r0-0", replace(WELL, phase=Phase.NOT_READY, verdict=stalled))
+    assert degraded(user, "True") == "UnhealthyReplica: chat-r0: its engine makes no progress"
+    available = condition(user.json("get", "gptoss", "chat"), "Available")
+    assert (available["status"], available["reason"]) == ("False", "UnhealthyReplica")
