@@ -139,6 +139,39 @@ def test_finds_why_it_did_not_start(output: str, cause: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("cause", "remedy"),
+    [
+        (
+            "ValueError: Unknown vLLM environment variable detected: VLLM_MXFP4_USE_MARLIN",
+            "remove it from spec.pod.env, or from the image, and set spec.engine.moeBackend to marlin",
+        ),
+        (
+            "ValueError: Unknown vLLM environment variable detected: VLLM_NO_SUCH",
+            "remove it from spec.pod.env, or from the image",
+        ),
+        (
+            "ValueError: Mxfp4 MoE backend 'marlin' does not support the deployment configuration",
+            "leave out spec.engine.moeBackend, so that vLLM takes one that fits this GPU",
+        ),
+        (
+            "NotImplementedError: FP8 KV cache on CPU requires x86 with AVX-512 or AMX",
+            "leave out spec.engine.kvCacheDtype, or choose a GPU that computes in 8 bits",
+        ),
+        (
+            "ValueError: Unexpected extra config keys for load format auto: {'x'}",
+            "correct spec.engine.load.options",
+        ),
+        (
+            "ImportError: Please install vllm[runai] for runai support",
+            "choose another spec.engine.load.format, or an image that has this one",
+        ),
+    ],
+)
+def test_what_an_option_did_is_told_with_its_field(cause: str, remedy: str) -> None:
+    assert find_cause([cause], serving=False) == f"{cause}. Remedy: {remedy}"
+
+
+@pytest.mark.parametrize(
     ("output", "cause"),
     [
         (ENGINE_FAILURE + ONE_REQUEST, f"{NO_MEMORY}. {MORE_MEMORY}"),

@@ -6,6 +6,8 @@ vLLM runs several processes; the last exception printed is the front's "see root
 import re
 from collections.abc import Sequence
 
+from gptoss_runtime.server.variables import remedy_for
+
 
 MAX_CHARACTERS = 700
 """Of a cause. A pod's status keeps 4096 bytes; a condition should be read at a glance."""
@@ -21,6 +23,7 @@ _NOT_THE_CAUSE = re.compile(
     r"|EngineDeadError|cannot schedule new futures|^(?:KeyboardInterrupt|SystemExit|CancelledError)\b",
     re.IGNORECASE,
 )
+_UNKNOWN_VARIABLE = re.compile(r"Unknown vLLM environment variable detected: (\w+)")
 _REMEDIES: tuple[tuple[str, str], ...] = (
     (
         r"CUDA out of memory|OutOfMemoryError|HIP out of memory",
@@ -33,7 +36,20 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
     ),
     (r"Free memory on device", "another process holds the GPU's memory; use a GPU of its own"),
     (r"unrecognized arguments|invalid choice|expected one argument", "correct spec.engine.extraArgs"),
-    (r"Unknown vLLM environment variable", "remove it from spec.pod.env"),
+    (
+        r"Mxfp4 MoE backend '\w+' does not support",
+        "leave out spec.engine.moeBackend, so that vLLM takes one that fits this GPU",
+    ),
+    (
+        r"kv_cache_dtype not supported|FP8 KV cache (?:is not supported|on CPU requires)",
+        "leave out spec.engine.kvCacheDtype, or choose a GPU that computes in 8 bits",
+    ),
+    (r"extra.config", "correct spec.engine.load.options"),
+    (
+        r"Please install vllm\[|runai.?model.?streamer|No module named '(?:fastsafetensors|tensorizer)",
+        "choose another spec.engine.load.format, or an image that has this one",
+    ),
+    (r"speculative|Target and draft model", "correct spec.engine.speculation"),
     (r"GatedRepoError|gated repo|401 Client Error", "set spec.model.source.huggingFace.tokenSecretRef"),
     (r"RepositoryNotFound|RevisionNotFound|404 Client Error", "correct spec.model.source.huggingFace"),
     (
@@ -99,6 +115,8 @@ def _shortened(cause: str) -> str:
 
 
 def _with_remedy(cause: str) -> str:
+    if match := _UNKNOWN_VARIABLE.search(cause):
+        return f"{cause.rstrip('.')}. Remedy: {remedy_for(match[1])}"
     for pattern, remedy in _REMEDIES:
         if re.search(pattern, cause, re.IGNORECASE):
             return f"{cause.rstrip('.')}. Remedy: {remedy}"
