@@ -130,6 +130,16 @@ def test_what_the_streamer_cannot_read_is_fetched_and_streamed_from_the_cache() 
     assert orders_of(a_pod(spec)).weights is not None
 
 
+def test_a_draft_model_that_vllm_brings_itself_comes_from_the_same_hub() -> None:
+    hub = {"repository": "me/mine", "endpoint": "https://mirror", "tokenSecretRef": {"name": "hub", "key": "token"}}
+    draft = {"speculation": {"method": "eagle3", "model": "me/draft"}}
+    needs = {"HF_TOKEN", "HF_ENDPOINT"}
+    plain = a_pod(a_spec({"huggingFace": hub}, cache=CLAIM))
+    assert not needs & {e["name"] for e in plain["containers"][0]["env"]}
+    drafting = a_pod(a_spec({"huggingFace": hub}, cache=CLAIM, engine=draft))
+    assert needs <= {e["name"] for e in drafting["containers"][0]["env"]}
+
+
 def test_the_job_takes_no_gpu_and_runs_where_the_volume_can_be() -> None:
     gpu = {"nodeSelector": {"gpu": "h100"}, "tolerations": [{"key": "team", "operator": "Exists"}]}
     anywhere = a_job(a_spec(cache=CLAIM, gpu=gpu))["spec"]["template"]["spec"]

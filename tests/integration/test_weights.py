@@ -1,6 +1,7 @@
 """A cache claim on a real API server: the claim, the Job and its controller are real; the pods are simulated."""
 
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,17 @@ def end(user: Kubectl, pod: str, exit_code: int, message: str = "") -> None:
     user("patch", "pod", pod, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
 
 
+def look_again(user: Kubectl, operator: OperatorProcess) -> None:
+    """Let the operator make passes until one writes nothing."""
+    passes = operator.quiet_passes()
+
+    def looked() -> bool:
+        user("annotate", "gptoss", "chat", f"example.com/look={uuid.uuid4()}", "--overwrite")
+        return operator.quiet_passes() > passes
+
+    eventually(looked, "a pass that writes nothing")
+
+
 def fetching(obj: dict[str, Any]) -> bool:
     return bool(condition(obj, "Progressing")["reason"] == "WeightsFetching")
 
@@ -107,9 +119,13 @@ def test_replicas_start_when_the_job_has_filled_the_claim_though_the_operator_wa
             assert user.items("statefulsets") == []
             claim = user.json("get", "persistentvolumeclaim", "chat-cache")
             assert claim["metadata"]["ownerReferences"][0]["name"] == "chat"
+            (job,) = user.items("jobs")
+        with OperatorProcess(installed, user.namespace, tmp_path / "2.log", kubeconfig=kubeconfig) as operator:
+            look_again(user, operator)
+            assert (job["metadata"]["uid"], pod) == (user.items("jobs")[0]["metadata"]["uid"], fetching_pod(user))
         end(user, pod, 0)
         eventually(lambda: bool(user.items("jobs")[0]["status"].get("succeeded")), "the Job controller has seen it")
-        with OperatorProcess(installed, user.namespace, tmp_path / "2.log", kubeconfig=kubeconfig) as operator:
+        with OperatorProcess(installed, user.namespace, tmp_path / "3.log", kubeconfig=kubeconfig) as operator:
             assert settle(user)["status"]["ready"] == "2/2"
             assert wait_for(user, "ModelCached", "True", "WeightsCached") == (
                 "hf://openai/gpt-oss-20b is in claim chat-cache"
@@ -117,13 +133,11 @@ def test_replicas_start_when_the_job_has_filled_the_claim_though_the_operator_wa
             replicas = {r["metadata"]["uid"]: r["metadata"]["generation"] for r in user.items("statefulsets")}
 
             user("delete", "job", "--all")
-            passes = operator.quiet_passes()
-            user("annotate", "gptoss", "chat", "example.com/look=again")
-            eventually(lambda: operator.quiet_passes() > passes, "a pass that writes nothing")
+            look_again(user, operator)
             assert jobs(user) == []
             assert {r["metadata"]["uid"]: r["metadata"]["generation"] for r in user.items("statefulsets")} == replicas
     assert "Weights" in user("describe", "gptoss", "chat")
-    for log in ("1.log", "2.log"):
+    for log in ("1.log", "2.log", "3.log"):
         text = (tmp_path / log).read_text()
         assert "forbidden" not in text.lower(), text
         assert "Traceback" not in text

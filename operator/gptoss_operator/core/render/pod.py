@@ -67,7 +67,9 @@ def pod_template(name: str, spec: GptOssSpec, image: str, tensor_parallel: int, 
 
 def _environment(name: str, spec: GptOssSpec, tensor_parallel: int) -> Manifest:
     """Return the server's `env`, and `envFrom` if it has one. What a Job has fetched is used without any secret."""
-    reaches_source = not weights_for_job(spec)
+    draft = spec.engine.speculation.model if spec.engine.speculation else None
+    brings_draft = draft is not None and not draft.startswith("/")
+    reaches_source = brings_draft or not weights_for_job(spec)
     env = [
         *({"name": key, "value": value} for key, value in SCRATCH_ENV.items()),
         *(access_env(spec) if reaches_source else ()),

@@ -17,8 +17,12 @@ def pod_metadata(deployment: str, spec: GptOssSpec, component: str) -> Manifest:
 def access_env(spec: GptOssSpec) -> list[Manifest]:
     """Return the variables with which the model's source is reached."""
     source = model_source(spec)
-    if source.hugging_face and (token := source.hugging_face.token_secret_ref):
-        return [_secret_env("HF_TOKEN", token.name, token.key)]
+    if hub := source.hugging_face:
+        token = hub.token_secret_ref
+        return [
+            *([_secret_env("HF_TOKEN", token.name, token.key)] if token else ()),
+            *([{"name": "HF_ENDPOINT", "value": hub.endpoint}] if hub.endpoint else ()),
+        ]
     # Whoever fetches is told the address in its order; vLLM's streamer has this variable only.
     if is_streamed(spec) and source.object_store and source.object_store.endpoint:
         return [{"name": "AWS_ENDPOINT_URL", "value": source.object_store.endpoint}]
