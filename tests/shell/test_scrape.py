@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -29,6 +30,7 @@ from gptoss_runtime.contract import (
     ReplicaState,
     Verdict,
 )
+from tests.runtime import harness
 from tests.shell.builders import a_pod
 
 
@@ -146,6 +148,22 @@ def test_what_cannot_be_understood_is_a_value_with_a_reason() -> None:
     assert asyncio.run(asked(silent)) == ScrapeFailed(result=Result.LATE, reason="no answer within 2 s")
 
 
+def test_a_real_server_is_understood(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with harness.running(harness.an_order(harness.a_model(tmp_path)), tmp_path) as server:
+            await server.phase(Phase.READY)
+            line = Line("127.0.0.1", server.health_port)
+            first, second = await line.ask(), await line.ask()
+            line.close()
+        assert isinstance(first, ReplicaState)
+        assert isinstance(second, ReplicaState)
+        assert (second.start_id, second.phase) == (first.start_id, Phase.READY)
+        assert second.sequence > first.sequence
+        assert set(second.checks) == set(Check)
+
+    asyncio.run(scenario())
+
+
 def test_nobody_at_the_address_is_a_value_with_a_reason() -> None:
     async def nobody() -> ReplicaState | ScrapeFailed:
         return await Line("127.0.0.11", free_port()).ask()
@@ -260,13 +278,36 @@ def test_only_what_is_not_a_number_is_news() -> None:
         "start_id": "b",
         "phase": Phase.DRAINING,
         "verdict": Verdict(ready=False, live=True, reason="x"),
-        "checks": {},
+        "checks": {Check.MODEL_LOADED: CheckResult(ok=None, detail="vLLM does not answer")},
         "notice": None,
     }
     for number, (name, value) in enumerate(changes.items(), start=3):
         samples.take("p", replace(READY, sequence=number * 10))
         changed = replace(READY, sequence=number * 10 + 1, **{name: value})  # type: ignore[arg-type]  # one of several
         assert samples.take("p", changed) == (Result.OK, True), name
+
+
+def test_a_check_has_changed_when_three_documents_in_a_row_say_so() -> None:
+    samples = Samples(fresh_seconds=15)
+    answers = [True, False, False, True, False, False, False, True, False, True, True, True]
+    counted, news = [], []
+    for number, ok in enumerate(answers):
+        checks: dict[str, CheckResult] = {Check.MEMORY_AVAILABLE: CheckResult(ok=ok, detail=f"{ok}")}
+        news.append(samples.take("p", replace(READY, sequence=number, checks=checks)).news)
+        state = samples.fresh("p")
+        assert state is not None
+        counted.append(state.checks[Check.MEMORY_AVAILABLE].ok)
+    assert counted == [True] * 6 + [False] * 5 + [True]
+    assert [number for number, new in enumerate(news) if new] == [0, 6, 11]
+
+
+def test_another_start_is_believed_at_once() -> None:
+    samples = Samples(fresh_seconds=15)
+    samples.take("p", READY)
+    samples.take("p", replace(READY, start_id="b", checks={}))
+    state = samples.fresh("p")
+    assert state is not None
+    assert state.checks == {}
 
 
 def test_a_sample_is_of_use_for_a_while() -> None:

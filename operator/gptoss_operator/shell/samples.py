@@ -2,11 +2,16 @@
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gptoss_runtime.contract import ReplicaState
+
+
+STEADY: Final = 3
+"""A check of the deep health report has changed when so many documents in a row say so. Some go to and fro: a cache is
+full for a moment."""
 
 
 class Result(StrEnum):
@@ -42,6 +47,10 @@ class Sample:
     """When the answer came, on the samples' clock."""
 
 
+Answers = dict[str, bool | None]
+"""Whether each check of the deep health report is passed."""
+
+
 class Taken(NamedTuple):
     """What became of one answer."""
 
@@ -59,6 +68,8 @@ class Samples:
         self._clock = clock
         self._samples: dict[str, Sample] = {}
         self._failures: dict[str, ScrapeFailed] = {}
+        self._unsteady: dict[str, tuple[Answers, int]] = {}
+        """Answers to the checks that differ from those that count, and how many documents in a row gave them."""
 
     def fresh(self, uid: str) -> ReplicaState | None:
         """Return what the replica said, unless that is too long ago."""
@@ -84,18 +95,35 @@ class Samples:
             return Taken(answer.result, news=False)
         known = self.fresh(uid)
         self._failures.pop(uid, None)
+        if known is not None:
+            answer = self._steadied(uid, answer, known)
         self._samples[uid] = Sample(state=answer, taken_at=self._clock())
         return Taken(Result.OK, news=known is None or _says(known) != _says(answer))
 
     def keep_only(self, uids: Collection[str]) -> None:
         """Drop what is remembered of all other pods: they are gone, or do not run any more."""
-        for known in (self._samples, self._failures):
+        for known in (self._samples, self._failures, self._unsteady):
             for uid in known.keys() - uids:
                 del known[uid]
+
+    def _steadied(self, uid: str, state: ReplicaState, before: ReplicaState) -> ReplicaState:
+        """Return `state` with the checks that count: those of `before` until other answers have proved steady."""
+        answers, (others, times) = _answers(state), self._unsteady.pop(uid, (None, 0))
+        if state.start_id != before.start_id or answers == _answers(before):
+            return state
+        times = times + 1 if answers == others else 1
+        if times >= STEADY:
+            return state
+        self._unsteady[uid] = answers, times
+        return replace(state, checks=before.checks)
 
 
 def _is_old(state: ReplicaState, before: ReplicaState) -> bool:
     return state.start_id == before.start_id and state.sequence <= before.sequence
+
+
+def _answers(state: ReplicaState) -> Answers:
+    return {name: check.ok for name, check in state.checks.items()}
 
 
 def _says(state: ReplicaState) -> tuple[object, ...]:
