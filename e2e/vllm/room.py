@@ -136,7 +136,7 @@ class Program:
         return self._process.poll()
 
     def pids(self) -> list[int]:
-        """Return all of its processes, as this machine numbers them."""
+        """Return all of its processes, as this machine numbers them, the first one first."""
         return with_children([self.pid])
 
     def signal(self, number: signal.Signals) -> None:

@@ -30,7 +30,7 @@ def measure_soak(room: Room, seconds: float) -> Row:
 async def _soak(replica: Replica, seconds: float) -> dict[str, float]:
     ended: list[Request] = []
     async with clients(replica.openai_port) as load, watched(replica, every_seconds=LOOK_EVERY_SECONDS) as watcher:
-        pids = replica.program.pids()
+        pids = [replica.program.pid]
         before, meter, began = resident_mb(pids), Meter(pids), time.monotonic()
 
         async def client(number: int) -> None:

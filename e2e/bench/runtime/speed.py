@@ -58,7 +58,7 @@ def measure_speed(room: Room, sizes: Sizes, number: int) -> list[Row]:
                     frozen.enter_context(stopped(other))
                 server, seconds = _started(room, name, stack)
             subjects.append(Subject(name, server))
-            values = {"start_s": seconds, "rss_mb": resident_mb(server.program.pids())}
+            values = {"start_s": seconds, "rss_mb": resident_mb([server.program.pid])}
             rows.append(Row(item=START, subject=name, round=number, values=values))
         for part in range(sizes.slices):
             # Who is first changes, so that neither always meets the machine as the other left it.
@@ -102,7 +102,8 @@ async def _slice(server: Server, sizes: Sizes) -> dict[str, float]:
     async with clients(server.openai_port) as load:
         # After having been stopped, a server has things to make up for.
         await _all_done(load, sizes.streams, 20)
-        meter, pids = Meter(server.program.pids()), server.program.pids()
+        pids = [server.program.pid]
+        meter = Meter(pids)
         spent, began = cpu_seconds(pids), time.monotonic()
         await _all_done(load, sizes.streams, sizes.tokens)
         seconds, spent = time.monotonic() - began, cpu_seconds(pids) - spent
