@@ -39,8 +39,11 @@ def serve(environment: Mapping[str, str]) -> int:
         return ExitCode.BAD_ORDERS
 
     def plan() -> Command:
-        """Return vLLM's command, as the pod is now. Raises BadOrdersError."""
-        command = plan_command(orders, read_facts(orders, settings, environment))
+        """Return vLLM's command, as the pod is now. Raises BadOrdersError. May wait for a driver."""
+        from gptoss_runtime.server.gpu_watch import GpuWatch  # noqa: PLC0415 - as below
+
+        facts = read_facts(orders, settings, environment, list_gpus=GpuWatch().list_gpus)
+        command = plan_command(orders, facts)
         for note in command.notes:
             log.info("%s", note)
         return command

@@ -4,12 +4,13 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from gptoss_runtime.contract import AGENT_PORT, HEALTH_PORT, OPENAI_PORT, TERMINATION_LOG, ContractError
 from gptoss_runtime.engine_options import EngineOptions, Speculation
+from gptoss_runtime.model.gpus import GpuFacts
 from gptoss_runtime.orders import SERVER_ENV, ServerOrders, WeightsOrder
 from gptoss_runtime.server.args import ModelDirectory, PodFacts, is_directory
 from gptoss_runtime.server.drain import KILL_AFTER_SECONDS
@@ -82,13 +83,23 @@ def read_orders(environment: Mapping[str, str]) -> ServerOrders:
     return orders
 
 
-def read_facts(orders: ServerOrders, settings: Settings, environment: Mapping[str, str]) -> PodFacts:
-    """Return what is to be known of this pod, from its file system, its environment and the kernel."""
+def read_facts(
+    orders: ServerOrders,
+    settings: Settings,
+    environment: Mapping[str, str],
+    *,
+    list_gpus: Callable[[], Sequence[GpuFacts]] = tuple,
+) -> PodFacts:
+    """Return what is to be known of this pod, from its file system, its environment, the kernel, and `list_gpus`.
+
+    GPUs are asked for only where it matters which they are, since a driver may take seconds.
+    """
     return PodFacts(
         model_directory=_look_at(orders.model) if is_directory(orders.model) else None,
         draft_directory=_look_at(draft) if is_directory(draft := _draft(orders)) else None,
         vllm_version=vllm_version(),
         known_variables=known_variables(),
+        gpu_names=tuple(gpu.name for gpu in list_gpus()) if orders.compile_cache else (),
         compile_cache_writable=bool(orders.compile_cache) and _can_write(orders.compile_cache),
         device=environment.get("GPTOSS_DEVICE", ""),
         allowed_cpus=tuple(sorted(os.sched_getaffinity(0))),
