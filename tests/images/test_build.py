@@ -15,7 +15,7 @@ from e2e.images.containerd import complete_images
 from e2e.images.disk import GIB, require_free, shortage
 from e2e.images.errors import CommandFailedError, NotPossibleHereError
 from e2e.images.layer import LayerSpec, ensure_layer, key_of, layer_directory
-from e2e.images.names import OPERATOR_LOCK, activator_image, gateway_image, image_specs, operator_image
+from e2e.images.names import OPERATOR_LOCK, SERVER_LOCK, activator_image, gateway_image, image_specs, operator_image
 from e2e.images.python_layer import LOCKS, remove
 from e2e.images.stand_in import source_of, undefined_names
 from e2e.images.vllm_layer import ABSENT_LIBRARIES, VLLM_VERSION
@@ -147,6 +147,16 @@ def test_operator_lock_satisfies_the_project() -> None:
     dependencies = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["dependencies"]
     for requirement in map(Requirement, dependencies):
         assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), (
+            f"{requirement}: make the lock anew"
+        )
+
+
+def test_server_image_has_what_the_runtime_needs_and_nothing_twice() -> None:
+    vllm, beside = locked_versions(LOCKS / "vllm.lock"), locked_versions(SERVER_LOCK)
+    assert not vllm.keys() & beside.keys()
+    extras = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for requirement in map(Requirement, extras["runtime"]):
+        assert requirement.specifier.contains((vllm | beside)[canonicalize_name(requirement.name)]), (
             f"{requirement}: make the lock anew"
         )
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.weights.serving import Behaviour, Handler, serving
@@ -15,6 +16,12 @@ LFS_BYTES = 10**6
 """Files from this size on are large: with SHA-256, on the other host."""
 
 
+@cache
+def sha256_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@cache
 def git_blob(content: bytes) -> str:
     return hashlib.sha1(f"blob {len(content)}\0".encode() + content, usedforsecurity=False).hexdigest()
 
@@ -84,7 +91,7 @@ class Hub:
         elif len(content) < LFS_BYTES:
             handler.answer_file(content, {"X-Repo-Commit": revision, "ETag": f'"{git_blob(content)}"'})
         else:
-            sha256 = hashlib.sha256(content).hexdigest()
+            sha256 = sha256_of(content)
             headers = {
                 "X-Repo-Commit": revision,
                 "X-Linked-ETag": f'"{sha256}"',
@@ -100,7 +107,7 @@ class Hub:
         wanted = urlsplit(handler.path).path.removeprefix("/")
         for files in self.commits.values():
             for content in files.values():
-                if len(content) >= LFS_BYTES and hashlib.sha256(content).hexdigest() == wanted:
+                if len(content) >= LFS_BYTES and sha256_of(content) == wanted:
                     handler.answer_file(content)
                     return
         handler.answer(404)
@@ -111,7 +118,7 @@ def _sibling(name: str, content: bytes, claimed_bytes: int | None, *, blobs: boo
         return {"rfilename": name}
     sibling: dict[str, object] = {"rfilename": name, "size": len(content), "blobId": git_blob(content)}
     if len(content) >= LFS_BYTES:
-        sha256 = hashlib.sha256(content).hexdigest()
+        sha256 = sha256_of(content)
         sibling["lfs"] = {"sha256": sha256, "size": claimed_bytes or len(content), "pointerSize": 134}
     return sibling
 

@@ -114,6 +114,9 @@ def test_refusals_name_the_field_to_set(store: Store, tmp_path: Path) -> None:
     empty = WeightsOrder(source=f"s3://{BUCKET}/none", directory=str(tmp_path / "tiny"), endpoint=store.address)
     ended = fetch(empty, **KEYS)
     assert (ended.status, "there is no config.json" in ended.reason) == (1, True)
+    nobody = WeightsOrder(source="az://container/model", directory=str(tmp_path / "tiny"))
+    ended = fetch(nobody)
+    assert (ended.status, "Account must be specified" in ended.reason) == (64, True)
     wrong = WeightsOrder(source="gs://bucket/model", directory=str(tmp_path / "tiny"), endpoint=store.address)
     assert fetch(wrong, **KEYS).status == 64
 
@@ -127,7 +130,7 @@ def test_brings_a_directory_of_a_web_server(tmp_path: Path) -> None:
     files = {name: content for name, content in model.items() if name != "model.safetensors"}
     files |= {names[0]: whole[: 10**7], names[1]: whole[10**7 :], INDEX: index}
     with a_web_server({f"tiny/{name}": content for name, content in (files | JUNK).items()}) as server:
-        ended = fetch(WeightsOrder(source=f"{server.address}/tiny", directory=str(tmp_path / "tiny")))
+        ended = fetch(WeightsOrder(source=f"{server.address}/tiny/", directory=str(tmp_path / "tiny")))
         assert ended.status == 0, ended.lines
         assert {path.name for path in (tmp_path / "tiny").iterdir()} == {*files, MARKER}
         assert all((tmp_path / "tiny" / name).read_bytes() == content for name, content in files.items())

@@ -100,7 +100,8 @@ def _fetch(order: WeightsOrder, source: Source, patience: Patience, stage: Stage
     marker = read_marker(directory)
     # The other files are of the marker's commit, so those that are missing are too.
     contents = patience.insist(lambda: source.open(marker.commit if marker else ""))
-    log.info("Fetching %s %s from %s into %s", order.source, contents.commit, source.host, directory)
+    what = f"{order.source} at {contents.commit}" if contents.commit else order.source
+    log.info("Fetching %s from %s into %s", what, source.host, directory)
     files = _needed(order, source, patience, contents)
     sizes = sizes_in(directory)
     _refuse_strangers(directory, stage, sizes, files)

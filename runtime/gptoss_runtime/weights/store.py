@@ -45,6 +45,7 @@ class Store:
 
     def __init__(self, source: str, *, endpoint: str) -> None:
         """Use the credentials of the environment, or those of the cloud that the pod runs in. Raises BadOrderError."""
+        source = source.rstrip("/")
         address = urlsplit(source)
         self._source = source
         self._endpoint = endpoint
@@ -55,7 +56,10 @@ class Store:
         try:
             self._store = _opened(source, address.scheme, endpoint=endpoint, client=client)
         except (BaseError, ValueError) as error:
-            raise BadOrderError(f"{source}: {str(error).splitlines()[0]}") from error
+            reason = str(error).splitlines()[0]
+            raise BadOrderError(
+                f"{source}: {reason}: check it, and spec.model.source.objectStore.secretName"
+            ) from error
         self._metas: dict[str, ObjectMeta] = {}
         self._sums: dict[str, str] = {}
 

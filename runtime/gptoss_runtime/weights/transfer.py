@@ -35,7 +35,7 @@ class Line:
             if start > file.size:
                 start = out.truncate(0)
             ranges = iter(range(start, file.size, RANGE_BYTES))
-            window: deque[Future[bytearray]] = deque()
+            window: deque[Future[memoryview]] = deque()
             for begin in ranges:
                 window.append(self.pool.submit(self._range, file, begin, min(begin + RANGE_BYTES, file.size)))
                 if len(window) == CONNECTIONS:
@@ -45,35 +45,36 @@ class Line:
                 out.write(window.popleft().result())
                 out.flush()
 
-    def _range(self, file: RemoteFile, start: int, end: int) -> bytearray:
+    def _range(self, file: RemoteFile, start: int, end: int) -> memoryview:
         """Return the bytes of `file` from `start` up to `end`. Raises FetchError, Stopped."""
-        got = bytearray()
-        attempt = 0
+        # As large as it gets from the start: growing it in small steps costs more than all the rest.
+        room = memoryview(bytearray(end - start))
+        got = attempt = 0
         try:
-            while start + len(got) < end:
-                before = len(got)
+            while got < len(room):
+                before = got
                 try:
-                    self._add(file, got, start, end)
+                    for chunk in self.source.chunks(file, start + got, end):
+                        got = self._put(chunk, room, got, file)
+                    if got < len(room):
+                        raise TransientError(f"{self.source.host} ended {file.name} early")  # noqa: TRY301
                 except TransientError as error:
-                    attempt = 0 if len(got) > before else attempt
+                    attempt = 0 if got > before else attempt
                     self.patience.bear(error, attempt)
                     attempt += 1
         except FetchError as error:
             self.patience.give_up(error)
             raise
-        return got
+        return room
 
-    def _add(self, file: RemoteFile, got: bytearray, start: int, end: int) -> None:
-        """Append to `got` what it lacks of the range. Raises TransientError when the source ends early."""
-        for chunk in self.source.chunks(file, start + len(got), end):
-            got += chunk
-            self.patience.progressed()
-            self.progress.add(len(chunk))
-        missing = end - start - len(got)
-        if missing > 0:
-            raise TransientError(f"{self.source.host} ended {file.name} early")
-        if missing < 0:
+    def _put(self, chunk: bytes, room: memoryview, got: int, file: RemoteFile) -> int:
+        """Return how much of `room` is filled with `chunk` behind what it has. Raises FetchError, Stopped."""
+        if got + len(chunk) > len(room):
             raise FetchError(f"{self.source.host} sent more of {file.name} than it was asked for")
+        room[got : got + len(chunk)] = chunk
+        self.patience.progressed()
+        self.progress.add(len(chunk))
+        return got + len(chunk)
 
 
 def text_of(patience: Patience, source: Source, file: RemoteFile) -> str:
