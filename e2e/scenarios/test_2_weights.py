@@ -77,7 +77,7 @@ def test_a_job_fills_the_claim_once_and_replicas_start_without_the_hub(hub: Kube
     obj = until(hub, "cached", settled, timeout_seconds=START_SECONDS)
     assert condition(obj, "ModelCached")["status"] == "True"
     (job,) = jobs(hub)
-    (weights,) = (cache / "weights").iterdir()
+    (weights,) = (path for path in (cache / "weights").iterdir() if path.is_dir())
     names = {path.name for path in weights.iterdir()}
     assert {"config.json", "model.safetensors", ".gptoss-weights.json"} <= names
     assert not {"README.md", "original", "metal"} & names
