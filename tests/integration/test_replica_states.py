@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,55 +39,80 @@ TAKEN_WORDS = "its machine will be taken away at 2027-01-15T08:00:00Z (AWS spot/
 
 
 class Replicas:
-    """Says things in the name of simulated replicas."""
+    """Says things in the name of simulated replicas, to an operator that runs in the cluster's own network."""
 
-    def __init__(self, user: Kubectl, directory: Path) -> None:
+    def __init__(self, cluster: Cluster, user: Kubectl, scratch: Path) -> None:
+        self._cluster = cluster
         self._user = user
-        self._directory = directory
+        self._scratch = scratch
+        self.said = scratch / "said"
+        self.said.mkdir()
 
     def say(self, pod: str, state: ReplicaState) -> None:
         address = self._user.json("get", "pod", pod)["status"]["podIP"]
-        draft = self._directory / "draft"
+        draft = self.said / "draft"
         draft.write_text(state.encode())
-        draft.replace(self._directory / address)
+        draft.replace(self.said / address)
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Run an operator that hears it, and kill it afterwards."""
+        command = [
+            *self._cluster.enter(),
+            sys.executable,
+            "-m",
+            "gptoss_operator",
+            "--server-image=server:1",
+            "--gateway-image=gateway:1",
+            "--activator-image=activator:1",
+            f"--namespaces={self._user.namespace}",
+            "--http-host=127.0.0.1",
+            f"--http-port={OPERATOR_PORT}",
+            "--scrape-seconds=0.5",
+        ]
+        environment = {**self._cluster.environment(), "KUBECONFIG": self._cluster.inner_kubeconfig}
+        log = self._scratch / "operator.log"
+        with (
+            log.open("wb") as output,
+            subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT) as operator,
+        ):
+            try:
+                listed = "Everything is listed"
+                eventually(lambda: listed in log.read_text(), "the operator is ready", seconds=READY_SECONDS)
+                yield
+            finally:
+                operator.kill()
+                operator.wait(timeout=STOP_SECONDS)
+
+    def metrics(self) -> str:
+        """Return the metrics of the operator that hears it."""
+        ask = (
+            "import urllib.request as u;"
+            f"print(u.urlopen('http://127.0.0.1:{OPERATOR_PORT}/metrics', timeout=5).read().decode())"
+        )
+        return run([*self._cluster.enter(), sys.executable, "-I", "-c", ask], timeout_seconds=20)
 
 
 @pytest.fixture
-def replicas(installed: Cluster, user: Kubectl, tmp_path: Path) -> Iterator[Replicas]:
-    """What may be said, to an operator that runs in the cluster's own network."""
-    said = tmp_path / "said"
-    said.mkdir()
-    log = tmp_path / "operator.log"
-    speak = [*installed.enter(), sys.executable, "-m", "tests.integration.said", str(said)]
-    operate = [
-        *installed.enter(),
-        sys.executable,
-        "-m",
-        "gptoss_operator",
-        "--server-image=server:1",
-        "--gateway-image=gateway:1",
-        "--activator-image=activator:1",
-        f"--namespaces={user.namespace}",
-        "--http-host=127.0.0.1",
-        f"--http-port={OPERATOR_PORT}",
-        "--scrape-seconds=0.5",
-    ]
-    environment = {**installed.environment(), "KUBECONFIG": installed.inner_kubeconfig}
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(speak, cwd=REPOSITORY, stdout=subprocess.PIPE) as speaker,
-        subprocess.Popen(operate, env=environment, stdout=output, stderr=subprocess.STDOUT) as operator,
-    ):
+def silent(installed: Cluster, user: Kubectl, tmp_path: Path) -> Iterator[Replicas]:
+    """What may be said, before an operator hears it."""
+    replicas = Replicas(installed, user, tmp_path)
+    speak = [*installed.enter(), sys.executable, "-m", "tests.integration.said", str(replicas.said)]
+    with subprocess.Popen(speak, cwd=REPOSITORY, stdout=subprocess.PIPE) as speaker:
         try:
             assert speaker.stdout is not None
             assert speaker.stdout.readline() == b"up\n"
-            listed = "Everything is listed"
-            eventually(lambda: listed in log.read_text(), "the operator is ready", seconds=READY_SECONDS)
-            yield Replicas(user, said)
+            yield replicas
         finally:
-            for process in (operator, speaker):
-                process.kill()
-                process.wait(timeout=STOP_SECONDS)
+            speaker.kill()
+            speaker.wait(timeout=STOP_SECONDS)
+
+
+@pytest.fixture
+def replicas(silent: Replicas) -> Iterator[Replicas]:
+    """What may be said, to an operator."""
+    with silent.heard():
+        yield silent
 
 
 def degraded(user: Kubectl, status: str) -> str:
@@ -101,7 +127,7 @@ def events(user: Kubectl, reason: str) -> list[str]:
     return [f"{e['type']}: {e['message']}" for e in user.items("events") if e["reason"] == reason]
 
 
-def test_a_failed_check_is_a_condition_until_it_passes(user: Kubectl, replicas: Replicas, installed: Cluster) -> None:
+def test_a_failed_check_is_a_condition_until_it_passes(user: Kubectl, replicas: Replicas) -> None:
     user.apply(deployment(replicas=2))
     settle(user)
     words = "chat-r1: parameters_accessible: the probe's answer has changed"
@@ -114,12 +140,21 @@ def test_a_failed_check_is_a_condition_until_it_passes(user: Kubectl, replicas: 
 
     replicas.say("chat-r1-0", WELL)
     assert degraded(user, "False").startswith("AsExpected")
-    ask = (
-        "import urllib.request as u;"
-        f"print(u.urlopen('http://127.0.0.1:{OPERATOR_PORT}/metrics', timeout=5).read().decode())"
-    )
-    metrics = run([*installed.enter(), sys.executable, "-I", "-c", ask], timeout_seconds=20)
-    assert 'gptoss_operator_scrapes_total{result="ok"}' in metrics
+    assert 'gptoss_operator_scrapes_total{result="ok"}' in replicas.metrics()
+
+
+def test_another_operator_takes_nothing_back_and_says_nothing_twice(user: Kubectl, silent: Replicas) -> None:
+    with silent.heard():
+        user.apply(deployment(replicas=1))
+        settle(user)
+        silent.say("chat-r0-0", replace(ILL, notice=TAKEN))
+        degraded(user, "True")
+        until(user, "chat", lambda o: "notices" in o["status"], timeout_seconds=SETTLE_SECONDS, show=False)
+    before = user.json("get", "gptoss", "chat")["status"]
+    with silent.heard():
+        eventually(lambda: 'reconcile_total{result="changed"}' in silent.metrics(), "everything is applied once")
+        assert user.json("get", "gptoss", "chat")["status"] == before
+        assert len(events(user, "UnhealthyReplica")) == len(events(user, "InterruptionNotice")) == 1
 
 
 def test_a_notice_is_told_and_the_replica_counts_until_it_drains(user: Kubectl, replicas: Replicas) -> None:
