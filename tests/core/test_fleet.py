@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_operator.core.fleet import Action, Replica, decide_fleet, replicas_of
+from gptoss_operator.core.fleet import Action, Replica, decide_fleet, held_back, replicas_of
 from tests.core.builders import NOW, a_pod, a_replica_set, seen
 
 
@@ -54,6 +54,13 @@ def test_holds_every_ready_replica_while_one_is_not_ready() -> None:
 
 def test_replaces_a_broken_replica_of_an_old_revision_at_once() -> None:
     assert actions(2, fleet((0, OLD, False), (1, OLD, True))) == {0: Action.UPDATE, 1: Action.HOLD}
+
+
+def test_what_is_held_back_is_neither_created_nor_updated_but_may_go() -> None:
+    replicas = fleet((0, OLD, False), (1, OLD, True), (2, NEW, True), (3, OLD, True))
+    grow, shrink = (held_back(decide_fleet(desired, replicas, NEW), "waits") for desired in (6, 2))
+    assert {s.slot: s.action for s in grow} == {0: Action.HOLD, 1: Action.HOLD, 2: Action.KEEP, 3: Action.HOLD}
+    assert {s.slot: s.action for s in shrink} == {0: Action.REMOVE, 1: Action.HOLD, 2: Action.KEEP, 3: Action.REMOVE}
 
 
 @given(
