@@ -52,7 +52,7 @@ class FakeEngine:
         if self.lie == "busy":
             return 503, {"error": {"message": "too many requests"}}
         if self.lie == "error":
-            return 500, {"error": {"message": "Out of range float values are not JSON compliant: nan"}}
+            return 500, {"error": {"message": "Out of range float values are not JSON compliant"}}
         self._steps.observe(1)
         tokens = ["token_id:99", *TOKENS[1:]] if self.lie == "token" else list(TOKENS)
         value = {"drift": -3.0, "nan": float("nan")}.get(self.lie, -0.25)

@@ -224,7 +224,8 @@ async def serve(port: int) -> None:
     if stop.is_set():
         return
     say("Model loading took 13.7 GiB memory and 0.100000 seconds")
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    # As in vLLM, a client that hangs up ends its request.
+    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     working = asyncio.create_task(fake.engine.run())

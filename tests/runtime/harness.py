@@ -16,7 +16,7 @@ import aiohttp
 
 from gptoss_runtime.contract import Phase, ReplicaState
 from gptoss_runtime.gateway_contract import Header
-from gptoss_runtime.orders import ServerOrders
+from gptoss_runtime.orders import Cloud, ServerOrders
 
 
 P = ParamSpec("P")
@@ -34,6 +34,8 @@ def an_order(model: str, **changes: object) -> ServerOrders:
         "max_num_seqs": 4,
         "drain_seconds": 20,
         "endpoint_grace_seconds": 0,
+        # The machine that tests run on may be in a cloud itself.
+        "cloud": Cloud.OFF,
     }
     return ServerOrders(**{**base, **changes})  # type: ignore[arg-type]
 

@@ -9,12 +9,26 @@ from pathlib import Path
 import pytest
 
 from gptoss_runtime.contract import Check
-from gptoss_runtime.server.deep import Facts, GpuState, MemoryUse, Models, answer, gpu_fault
+from gptoss_runtime.server.deep import Facts, MemoryUse, Models, answer, gpu_fault
+from gptoss_runtime.server.gpu import GpuReading
 from gptoss_runtime.server.machine import read_cpu_seconds, read_memory
 from gptoss_runtime.server.watchdog import Watch, WatchLimits
 
 
-GPU = GpuState(name="H100", free_bytes=4 * 1024**3, error="")
+GPU = GpuReading(
+    index=0,
+    name="H100",
+    uuid="GPU-1",
+    memory_used_bytes=76 * 1024**3,
+    memory_total_bytes=80 * 1024**3,
+    utilization=None,
+    temperature_celsius=None,
+    power_watts=None,
+    ecc_uncorrected=None,
+    ecc_uncorrected_here=0,
+    xids={},
+)
+LOST = replace(GPU, xids={79: 1})
 WATCH = Watch(alive_at=0.0, probed_at=0.0)
 GOOD = Facts(
     served_names=("openai/gpt-oss-20b", "chat"),
@@ -54,8 +68,12 @@ def test_what_is_not_known_is_neither_good_nor_bad() -> None:
             Check.MEMORY_AVAILABLE,
             "spec.pod.resources.memory",
         ),
-        (replace(GOOD, gpus=(GPU, replace(GPU, free_bytes=0))), Check.MEMORY_AVAILABLE, "almost no memory"),
-        (replace(GOOD, gpus=(GPU, replace(GPU, error="XID 79"))), Check.MEMORY_AVAILABLE, "H100: XID 79"),
+        (
+            replace(GOOD, gpus=(GPU, replace(GPU, memory_used_bytes=80 * 1024**3))),
+            Check.MEMORY_AVAILABLE,
+            "almost no memory",
+        ),
+        (replace(GOOD, gpus=(GPU, LOST)), Check.MEMORY_AVAILABLE, "H100: the driver reported XID 79"),
     ],
 )
 def test_each_question_fails_alone(facts: Facts, check: Check, detail: str) -> None:
@@ -71,7 +89,7 @@ def test_memory_without_a_limit_is_never_used_up() -> None:
 
 def test_a_gpus_error_is_told() -> None:
     assert gpu_fault((GPU, GPU)) == ""
-    assert gpu_fault((GPU, replace(GPU, error="XID 79"))) == "H100: XID 79"
+    assert gpu_fault((GPU, LOST)) == "H100: the driver reported XID 79; the GPU must be reset"
 
 
 def test_reads_the_pods_memory(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ import uuid
 
 from gptoss_runtime.contract import CheckResult, Gauge, Notice, Phase, ReplicaState, Verdict
 from gptoss_runtime.orders import ServerOrders
-from gptoss_runtime.server.deep import Facts, GpuState, MemoryUse, Models, answer
+from gptoss_runtime.server.deep import Facts, MemoryUse, Models, answer
+from gptoss_runtime.server.gpu import GpuReading
 from gptoss_runtime.server.phases import StartClock
+from gptoss_runtime.server.planned import PlannedReplica
 from gptoss_runtime.server.telemetry import Numbers
 from gptoss_runtime.server.verdict import Judgement
 from gptoss_runtime.server.watchdog import NOTHING, Finding, Watch, WatchLimits, find
@@ -45,9 +47,8 @@ class Board:
         self.probe_seconds: float | None = None
         """How long the last probe took that was answered."""
         self.models: Models | None = None
-        self.memory: MemoryUse | None = None
-        self.gpus: tuple[GpuState, ...] = ()
-        self.planned_kv_tokens: int | None = None
+        self.note_machine(None, ())
+        self.note_plan(None)
         self.notice: Notice | None = None
 
     @property
@@ -74,6 +75,19 @@ class Board:
     def probe_age_seconds(self) -> float:
         """Since the last probe ended."""
         return time.monotonic() - self.watch.probed_at
+
+    @property
+    def planned_kv_tokens(self) -> int | None:
+        """Tokens that the key-value cache was foreseen to have room for; None when nothing was foreseen."""
+        return self.planned.kv_tokens if self.planned else None
+
+    def note_machine(self, memory: MemoryUse | None, gpus: tuple[GpuReading, ...]) -> None:
+        """Take note of the pod's memory and GPUs."""
+        self.memory, self.gpus = memory, gpus
+
+    def note_plan(self, planned: PlannedReplica | None) -> None:
+        """Take note of what was foreseen; None when nothing was."""
+        self.planned = planned
 
     def note_ready(self) -> None:
         """Take note that the answers of the start are good."""

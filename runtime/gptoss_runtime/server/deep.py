@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gptoss_runtime.contract import Check, CheckResult
+from gptoss_runtime.server.gpu import GpuReading
 from gptoss_runtime.server.watchdog import WRONG_ALLOWED, Watch, WatchLimits
 
 
@@ -34,17 +35,6 @@ class MemoryUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GpuState:
-    """One GPU, as its driver describes it."""
-
-    name: str
-    free_bytes: int | None
-    """None: the driver does not say."""
-    error: str
-    """An error that cannot be corrected; empty when there is none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What the answers follow from."""
 
@@ -58,7 +48,7 @@ class Facts:
     limits: WatchLimits
     kv_cache_usage: float | None
     memory: MemoryUse | None
-    gpus: Sequence[GpuState]
+    gpus: Sequence[GpuReading]
 
 
 def answer(facts: Facts) -> dict[str, CheckResult]:
@@ -71,7 +61,7 @@ def answer(facts: Facts) -> dict[str, CheckResult]:
     }
 
 
-def gpu_fault(gpus: Sequence[GpuState]) -> str:
+def gpu_fault(gpus: Sequence[GpuReading]) -> str:
     """Return the error of a GPU that spoils answers; empty when there is none."""
     return next((f"{gpu.name}: {gpu.error}" for gpu in gpus if gpu.error), "")
 

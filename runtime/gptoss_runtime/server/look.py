@@ -5,11 +5,13 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from gptoss_runtime.contract import Counter, Gauge, Phase
 from gptoss_runtime.server.board import Board
 from gptoss_runtime.server.engine import Engine
 from gptoss_runtime.server.machine import read_cpu_seconds
+from gptoss_runtime.server.planned import compare
 from gptoss_runtime.server.probe import Prober
 from gptoss_runtime.server.telemetry import Numbers, in_flight, numbers_of
 from gptoss_runtime.server.watchdog import (
@@ -68,39 +70,32 @@ class Watcher:
                         await task
 
     async def _look(self) -> None:
-        board, began_at = self._board, time.monotonic()
-        answer, load, text = await asyncio.gather(
+        board, began_at, own = self._board, time.monotonic(), self._engine.own_requests
+        answer, load, numbers = await asyncio.gather(
             self._engine.ask_health(), self._engine.ask_load(), self._numbers(began_at)
         )
-        now = time.monotonic()
-        if text is None and answer is not Answer.SILENT and not self._alone:
-            # Not asked this time, so there is no news: neither good nor bad.
-            pass
-        else:
-            board.numbers = numbers_of(text or "")
-            held = self._clients(load)
-            board.watch = after_numbers(board.watch, _work(board.numbers), held=held, at=now)
-        board.watch = after_health(
-            board.watch, answer, at=now, cpu_seconds=await asyncio.to_thread(read_cpu_seconds, self._pid)
-        )
+        cpu_seconds = read_cpu_seconds(self._pid)
+        now, own = time.monotonic(), min(own, self._engine.own_requests)
+        if numbers is not None:
+            board.numbers = numbers
+            board.watch = after_numbers(board.watch, _work(numbers), held=_clients(load, own), at=now)
+        board.watch = after_health(board.watch, answer, at=now, cpu_seconds=cpu_seconds)
         if answer is not Answer.UP:
             # Old numbers must not be shown as new ones.
             board.numbers = Numbers()
-        board.in_flight = self._clients(in_flight(load, board.numbers)) if answer is Answer.UP else None
+        board.in_flight = _clients(in_flight(load, board.numbers), own) if answer is Answer.UP else None
         board.looked_at = began_at
 
-    async def _numbers(self, now: float) -> str | None:
+    async def _numbers(self, now: float) -> Numbers | None:
+        """Return what vLLM says, which is nothing when it does not answer; None when it was not asked."""
         if self._alone:
             text, self._alone = await self._engine.read_numbers()
-            return text
-        if now - self._sampled_at < SAMPLE_EVERY_SECONDS:
+        elif now - self._sampled_at >= SAMPLE_EVERY_SECONDS:
+            self._sampled_at = now
+            text = await self._engine.read_metrics()
+        else:
             return None
-        self._sampled_at = now
-        return await self._engine.read_metrics()
-
-    def _clients(self, requests: int | None) -> int | None:
-        """Return how many of these requests are clients' and not our own."""
-        return None if requests is None else max(0, requests - self._engine.own_requests)
+        return numbers_of(text or "")
 
     def _ask_model(self) -> None:
         board = self._board
@@ -125,6 +120,9 @@ class Watcher:
             board.models = await self._engine.ask_models()
             board.note_ready()
             log.info("vLLM is ready after %.1f s", board.uptime_seconds)
+            kv_tokens = board.numbers.gauges.get(Gauge.KV_TOKENS)
+            if board.planned is not None and kv_tokens is not None:
+                log.info("Compared with the plan, %s", compare(board.planned, int(kv_tokens)).reason)
         else:
             if fault != board.start_fault:
                 log.warning("The first answers are not good: %s", fault)
@@ -134,7 +132,9 @@ class Watcher:
 
     async def _ask_again(self, *, alone: bool) -> None:
         board = self._board
-        probed = await self._prober.again(alone=alone)
+        probed = await self._prober.again()
+        # What the last look saw, while the probe's own request was still known to be ours.
+        probed = replace(probed, disturbed=alone and bool(board.in_flight))
         before, board.watch = board.watch, after_probe(board.watch, probed)
         if probed.outcome is Outcome.RIGHT:
             board.probe_seconds = probed.ended_at - probed.started_at
@@ -143,6 +143,11 @@ class Watcher:
         if before.wrong and not board.watch.wrong:
             log.info("The probe's answer is again what it was at the start")
         self._wake()
+
+
+def _clients(requests: int | None, own: int) -> int | None:
+    """Return how many of these requests are clients' and not our own."""
+    return None if requests is None else max(0, requests - own)
 
 
 def _work(numbers: Numbers) -> Work | None:

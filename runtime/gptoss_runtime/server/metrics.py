@@ -8,6 +8,7 @@ from prometheus_client.registry import Collector
 from gptoss_runtime.contract import Gauge, Phase
 from gptoss_runtime.server.board import Board
 from gptoss_runtime.server.engine import TokenTotals
+from gptoss_runtime.server.gpu import gpu_metrics
 
 
 class OwnMetrics(Collector):
@@ -23,6 +24,7 @@ class OwnMetrics(Collector):
         yield from _start(self._board)
         yield from _health(self._board)
         yield from _notice(self._board)
+        yield from gpu_metrics(self._board.gpus)
         if self._tokens is not None:
             yield from _token_metrics(self._tokens)
 

@@ -50,24 +50,14 @@ class Prober:
         self._golden = golden
         return ""
 
-    async def again(self, *, alone: bool) -> Probed:
-        """Probe an engine that has no requests.
-
-        `alone` says whether the front has none either, so that it shows when others come while the probe runs.
-        """
+    async def again(self) -> Probed:
+        """Probe an engine that has no requests."""
         started_at = time.monotonic()
         reply = await self._engine.ask_model(
             COMPLETIONS, completion_request(self._model), timeout_seconds=TIMEOUT_SECONDS
         )
         outcome, reason = self._outcome(reply)
-        disturbed = outcome is Outcome.UNANSWERED and alone and bool(await self._engine.ask_load())
-        return Probed(
-            outcome=outcome,
-            reason=reason,
-            disturbed=disturbed,
-            started_at=started_at,
-            ended_at=time.monotonic(),
-        )
+        return Probed(outcome=outcome, reason=reason, started_at=started_at, ended_at=time.monotonic())
 
     def _outcome(self, reply: Reply) -> tuple[Outcome, str]:
         if reply.status is None:

@@ -13,18 +13,21 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
-from gptoss_runtime.contract import START_PHASES, Phase
-from gptoss_runtime.orders import WEIGHTS_ENV, ServerOrders
+from gptoss_runtime.contract import START_PHASES, Notice, Phase
+from gptoss_runtime.orders import WEIGHTS_ENV, Cloud, ServerOrders
 from gptoss_runtime.server.agent import serve_agent
-from gptoss_runtime.server.args import READY_TIMEOUT_SECONDS, Command
+from gptoss_runtime.server.args import READY_TIMEOUT_SECONDS, BadOrdersError, Command
 from gptoss_runtime.server.board import Board
 from gptoss_runtime.server.books import CUT_TOKEN_ENV
 from gptoss_runtime.server.cause import find_cause
 from gptoss_runtime.server.deep import gpu_fault
 from gptoss_runtime.server.drain import DrainLimits, DrainStep
 from gptoss_runtime.server.engine import Engine, new_session
+from gptoss_runtime.server.foresight import foresee
 from gptoss_runtime.server.gateways import Gateways, keep_counting
+from gptoss_runtime.server.gpu_watch import GpuWatch
 from gptoss_runtime.server.health import serve_health
+from gptoss_runtime.server.interruption.watch import watch_notices
 from gptoss_runtime.server.leave import Leaving
 from gptoss_runtime.server.look import Watcher
 from gptoss_runtime.server.phases import phase_of_line
@@ -50,8 +53,8 @@ log = logging.getLogger(__name__)
 async def run(orders: ServerOrders, plan: Callable[[], Command], settings: Settings) -> Ending:
     """Run vLLM until it ends, by itself or because we were asked to stop, and return how it did.
 
-    The weights are fetched first, where the orders say so. Raises BadOrdersError from `plan`, StartError when a program
-    cannot be started, OSError when one of our ports is taken.
+    The weights are fetched first, where the orders say so. Raises BadOrdersError from `plan` or when the model has
+    no room on the GPUs, StartError when a program cannot be started, OSError when one of our ports is taken.
     """
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(new_session())
@@ -71,13 +74,20 @@ async def run(orders: ServerOrders, plan: Callable[[], Command], settings: Setti
         agent = await serve_agent(board, gateways, settings.agent_port, warm_up_seconds=settings.warm_up_seconds)
         stack.callback(agent.close)
         await stack.enter_async_context(_beside(keep_counting(gateways, engine.ask_in_flight)))
-        await stack.enter_async_context(_beside(keep_looking(board, engine)))
+        gpus = GpuWatch()
+        await stack.enter_async_context(_beside(keep_looking(board, engine, gpus)))
+        # Checked before: it is one of them.
+        await stack.enter_async_context(_beside(watch_notices(Cloud(orders.cloud), supervisor.hear)))
         if orders.weights is not None:
             environment = {**os.environ, WEIGHTS_ENV: orders.weights.encode()}
             ending = await supervisor.fetch(settings.fetch_command, environment)
             if ending is not None:
                 return ending
         command = plan()
+        planned = foresee(orders, command.environment, await asyncio.to_thread(gpus.list_gpus))
+        board.note_plan(planned)
+        if planned is not None and planned.refusal:
+            raise BadOrdersError(planned.refusal)
         log.info("Starting %s", " ".join([*settings.vllm_command, *command.arguments]))
         environment = {**command.environment, CUT_TOKEN_ENV: token}
         return await supervisor.serve([*settings.vllm_command, *command.arguments], environment)
@@ -106,6 +116,11 @@ class Supervisor:
         self._leaving.ask()
         # At once, so that the very next health or agent check hears it.
         self._judge(running=True)
+        self._wake.set()
+
+    def hear(self, notice: Notice | None) -> None:
+        """Take note of what the cloud announces."""
+        self._leaving.hear(notice)
         self._wake.set()
 
     async def fetch(self, command: Sequence[str], environment: Mapping[str, str]) -> Ending | None:
