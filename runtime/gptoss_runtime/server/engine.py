@@ -79,9 +79,9 @@ class Engine:
 
     async def ask_models(self) -> Models | None:
         """Return what vLLM lists as its models; None when it is silent."""
-        entries = (await self._ask("/v1/models")).get("data")
+        document = await self._ask("/v1/models")
         try:
-            return Models(lengths={entry["id"]: entry.get("max_model_len") for entry in entries or ()})
+            return Models(lengths={entry["id"]: entry.get("max_model_len") for entry in document["data"]})
         except (KeyError, TypeError, AttributeError):
             return None
 
