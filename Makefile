@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CLUSTER ?= gptoss
 READY := $(VENV)/.ready
 
-.PHONY: help demo test e2e bench-gateway lint format crds docs cluster-up cluster-down clean
+.PHONY: help demo test e2e bench-gateway bench-runtime lint format crds docs cluster-up cluster-down clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -25,10 +25,13 @@ test: $(READY)  ## unit, property and integration tests, the latter on a real AP
 	$(BIN)/python -m pytest tests
 
 e2e: $(READY)  ## real pods, a real vLLM, on a cluster of this project's own
-	$(BIN)/python -m pytest e2e/scenarios --timeout 900
+	$(BIN)/python -m pytest e2e/replica e2e/scenarios --timeout 900
 
 bench-gateway: $(READY)  ## the gateway beside other routers, in front of simulated replicas; about 12 minutes
 	$(BIN)/python -m e2e.bench.gateway
+
+bench-runtime: $(READY)  ## gptoss-server beside vLLM alone, with the tiny model on CPUs; about 70 minutes, 30 of them a soak
+	$(BIN)/python -m e2e.bench.runtime
 
 lint: $(READY)  ## style, types, import contracts
 	$(BIN)/ruff check .
