@@ -130,6 +130,22 @@ def test_a_front_that_refuses_is_taken_out_at_once() -> None:
     assert find(looks(NEW, [None] * 242, answer=Answer.DOWN), LIMITS).restart == "health questions refused for 120 s"
 
 
+def test_numbers_that_stayed_behind_are_no_stall_when_nobody_waits() -> None:
+    old: list[Work | None] = [working(1.0, requests=1)]
+    watch = looks(NEW, old * 1000, held=0)
+    assert find(watch, LIMITS) == NOTHING
+    assert probe_due(watch, LIMITS, held=0, at=500.0)
+    assert not probe_due(looks(NEW, old * 50, held=0), LIMITS, held=0, at=25.0)
+
+
+def test_a_stall_does_not_heal_because_clients_give_up() -> None:
+    stalled = looks(NEW, frozen(40), held=2)
+    given_up = looks(stalled, frozen(60), start=40.5, held=0)
+    assert find(given_up, LIMITS).fault == STALLED
+    assert probe_due(given_up, LIMITS, held=0, at=101.0)
+    assert not find(after_probe(given_up, a_probe(Outcome.RIGHT)), LIMITS).fault
+
+
 IDLE: list[Work | None] = [working(1.0, requests=0)]
 
 
@@ -142,6 +158,7 @@ IDLE: list[Work | None] = [working(1.0, requests=0)]
         (looks(NEW, [working(1.0)]), 2, 60.0, False),
         (looks(NEW, [None]), None, 60.0, False),
         (looks(NEW, [None]), 0, 60.0, True),
+        (looks(NEW, IDLE), 1, 60.0, False),
         # The front has requests that the engine knows nothing of: it may be in the first step of one.
         (looks(NEW, IDLE * 10, held=1), 1, 60.0, False),
         (looks(NEW, IDLE * 61, held=1), 1, 60.0, True),

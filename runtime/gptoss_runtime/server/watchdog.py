@@ -102,9 +102,11 @@ class Watch:
     stalled_seconds: float = 0.0
     """How long it has had requests and not moved."""
     suspect_seconds: float = 0.0
-    """How long the front has had requests, while the engine knew of none and did not move.
+    """How long the engine has not moved while it and the front contradicted each other.
 
-    Mostly clients read slowly what is long computed. Or the engine is in the first step of a request. Or it hangs.
+    Where only the front has requests, mostly clients read slowly what is long computed; or the engine is in the first
+    step of a request; or it hangs. Where only the engine has some, its numbers are old; or it hangs and clients gave
+    up.
     """
     down_seconds: float = 0.0
     silent_seconds: float = 0.0
@@ -171,13 +173,13 @@ def after_numbers(watch: Watch, work: Work | None, *, held: int | None, at: floa
     before, watch = watch.work, replace(watch, work=work, worked_at=at)
     if before is not None and before.signature != work.signature:
         return _alive(watch, at)
-    stalled = work.requests or watch.held_back
-    suspect = held and not work.requests
-    return replace(
-        watch,
-        stalled_seconds=watch.stalled_seconds + gap if stalled else 0.0,
-        suspect_seconds=watch.suspect_seconds + gap if suspect else 0.0,
-    )
+    suspect = held is not None and bool(held) != bool(work.requests)
+    suspect_seconds = watch.suspect_seconds + gap if suspect else 0.0
+    if work.requests and suspect:
+        # Nobody waits: neither a stall nor the end of one.
+        return replace(watch, suspect_seconds=suspect_seconds)
+    stalled_seconds = watch.stalled_seconds + gap if work.requests or watch.held_back else 0.0
+    return replace(watch, stalled_seconds=stalled_seconds, suspect_seconds=suspect_seconds)
 
 
 def after_probe(watch: Watch, probed: Probed) -> Watch:
@@ -199,21 +201,21 @@ def after_probe(watch: Watch, probed: Probed) -> Watch:
 
 
 def probe_due(watch: Watch, limits: WatchLimits, *, held: int | None, at: float) -> bool:
-    """Return whether to probe now. Never while the engine has requests, so that a probe is never in anyone's way.
+    """Return whether to probe now. Never while requests run or wait, so that a probe is never in anyone's way.
 
     `held` is the number of requests that the front has; None when it did not say.
     """
     # Without numbers of now, what the front says of its own requests decides.
     work = watch.work if watch.worked_at is not None else None
     requests = held if work is None else work.requests
-    if watch.answer is not Answer.UP or requests != 0:
+    if watch.answer is not Answer.UP or (requests != 0 and not watch.suspect_seconds):
         return False
     since = at - max(watch.alive_at, watch.probed_at)
     if watch.unanswered_seconds or watch.wrong:
         return since >= RETRY_SECONDS
-    if held:
+    if watch.suspect_seconds:
         return watch.suspect_seconds >= limits.stall_seconds and since >= limits.stall_seconds
-    return since >= limits.probe_seconds
+    return not held and since >= limits.probe_seconds
 
 
 def find(watch: Watch, limits: WatchLimits) -> Finding:
