@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ class Hub:
     """Of the hub itself."""
     storage: Behaviour = field(default_factory=Behaviour)
     """Of the host of the large files."""
+    signatures: int = 0
+    """Addresses of large files given out so far; each carries its number."""
     address: str = ""
     storage_address: str = ""
 
@@ -92,11 +95,12 @@ class Hub:
             handler.answer_file(content, {"X-Repo-Commit": revision, "ETag": f'"{git_blob(content)}"'})
         else:
             sha256 = sha256_of(content)
+            self.signatures += 1
             headers = {
                 "X-Repo-Commit": revision,
                 "X-Linked-ETag": f'"{sha256}"',
                 "X-Linked-Size": str(len(content)),
-                "Location": f"{self.storage_address}/{sha256}?Signature=abc",
+                "Location": f"{self.storage_address}/{sha256}?Signature={self.signatures}",
             }
             handler.answer(302, headers=headers)
 
@@ -124,13 +128,13 @@ def _sibling(name: str, content: bytes, claimed_bytes: int | None, *, blobs: boo
 
 
 @contextmanager
-def a_hub(files: dict[str, bytes]) -> Iterator[Hub]:
+def a_hub(files: dict[str, bytes], tls: ssl.SSLContext | None = None) -> Iterator[Hub]:
     """Run a hub whose main branch has `files`."""
     hub = Hub(commits={}, branches={})
     hub.push(files)
     with (
-        serving("127.0.0.41", hub.serve, hub.behaviour) as front,
-        serving("127.0.0.42", hub.serve_storage, hub.storage) as storage,
+        serving("127.0.0.41", hub.serve, hub.behaviour, tls) as front,
+        serving("127.0.0.42", hub.serve_storage, hub.storage, tls) as storage,
     ):
         hub.address, hub.storage_address = front.address, storage.address
         yield hub

@@ -1,5 +1,6 @@
 """Real HTTP over loopback for the tests: servers that note what they were asked, and can be told to misbehave."""
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -82,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body) if length is None else length))
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(body)
+            self._write(body)
 
     def answer_file(self, content: bytes, headers: Mapping[str, str] = NOTHING) -> None:
         """Answer with a file, or the range of it that was asked for."""
@@ -116,13 +117,19 @@ class Handler(BaseHTTPRequestHandler):
             if broken is not None and offset + len(piece) > broken:
                 self.close_connection = True
                 return
-            try:
-                self.wfile.write(piece)
-            except OSError:
-                self.close_connection = True
+            if not self._write(piece):
                 return
             with behaviour.lock:
                 behaviour.sent_bytes += len(piece)
+
+    def _write(self, data: bytes | bytearray) -> bool:
+        """Return whether the client is still there."""
+        try:
+            self.wfile.write(data)
+        except OSError:
+            self.close_connection = True
+            return False
+        return True
 
 
 class Server(ThreadingHTTPServer):
@@ -131,21 +138,28 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, host: str, serve: Callable[[Handler], None], behaviour: Behaviour) -> None:
+    def __init__(
+        self, host: str, serve: Callable[[Handler], None], behaviour: Behaviour, tls: ssl.SSLContext | None
+    ) -> None:
         super().__init__((host, 0), Handler)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
+        self.scheme = "https" if tls else "http"
         self.serve = serve
         self.behaviour = behaviour
 
     @property
     def address(self) -> str:
         host, port = self.server_address[:2]
-        return f"http://{host!s}:{port}"
+        return f"{self.scheme}://{host!s}:{port}"
 
 
 @contextmanager
-def serving(host: str, serve: Callable[[Handler], None], behaviour: Behaviour) -> Iterator[Server]:
+def serving(
+    host: str, serve: Callable[[Handler], None], behaviour: Behaviour, tls: ssl.SSLContext | None = None
+) -> Iterator[Server]:
     """Run a server while the body runs."""
-    with Server(host, serve, behaviour) as server:
+    with Server(host, serve, behaviour, tls) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:

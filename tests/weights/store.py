@@ -1,6 +1,7 @@
 """Simulated object stores: one that speaks S3 as object_store asks it, and a plain web server."""
 
 import hashlib
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -84,9 +85,9 @@ def a_bucket(files: dict[str, bytes]) -> Iterator[Store]:
 
 
 @contextmanager
-def a_web_server(files: dict[str, bytes]) -> Iterator[Store]:
+def a_web_server(files: dict[str, bytes], tls: ssl.SSLContext | None = None) -> Iterator[Store]:
     """Run a plain web server."""
     store = Store(files=dict(files))
-    with serving("127.0.0.44", store.serve_web, store.behaviour) as server:
+    with serving("127.0.0.44", store.serve_web, store.behaviour, tls) as server:
         store.address = server.address
         yield store

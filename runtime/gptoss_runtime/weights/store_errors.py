@@ -10,12 +10,14 @@ from gptoss_runtime.weights.errors import FetchError, TransientError
 SOURCE = "spec.model.source.objectStore"
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
+_CAUSE = re.compile(r'message: "([^"]+)"')
 _REFUSALS = frozenset({401, 403})
+_NOT_FOUND = 404
 _TRANSIENT = frozenset({408, 425, 429})
 _SERVER_ERRORS = range(500, 600)
 _NO_RANGES = ("non-partial response", "Range request not supported")
 _ELSEWHERE = ("without LOCATION", "PermanentRedirect")
-_NO_TRUST = ("certificate",)
+_NO_TRUST = ("InvalidCertificate",)
 _NO_NAME = ("dns error", "failed to lookup")
 _METADATA_SERVERS = ("169.254.169.254", "169.254.170.2", "metadata.google.internal", "Error getting credentials")
 
@@ -35,7 +37,7 @@ def explained(error: Exception, *, source: str, host: str, name: str) -> Excepti
         )
     match error:
         case FileNotFoundError():
-            return FetchError(f"there is no {what}: set {SOURCE}.url")
+            return FetchError(f"there is no {what}: check {SOURCE}.url")
         case PermissionDeniedError() | UnauthenticatedError():
             return _refused(text, what)
         case PreconditionError():
@@ -52,10 +54,12 @@ def _by_its_text(text: str, words: str, *, what: str, host: str) -> Exception:
     status = int(found[1]) if (found := _STATUS.search(text)) else None
     if status in _REFUSALS:
         return _refused(text, what)
+    if status == _NOT_FOUND:
+        return FetchError(f"there is no {what}: check {SOURCE}.url")
     for signs, reason in (
         (_NO_RANGES, f"{host} does not answer ranged requests, which fetching needs: serve it with another server"),
         (_ELSEWHERE, f"{what} is in another region: set AWS_REGION in the Secret of {SOURCE}.secretName"),
-        (_NO_TRUST, f"the certificate of {host} is not trusted ({words})"),
+        (_NO_TRUST, f"the certificate of {host} is not trusted: name its authority in SSL_CERT_FILE"),
     ):
         if any(sign in text for sign in signs):
             return FetchError(reason)
@@ -63,4 +67,5 @@ def _by_its_text(text: str, words: str, *, what: str, host: str) -> Exception:
         return FetchError(f"{what} cannot be read: {words}")
     if any(sign in text for sign in _NO_NAME):
         return TransientError(f"the name in {host} cannot be resolved: check {SOURCE} and the pod's DNS")
-    return TransientError(f"{what} cannot be read ({words})")
+    cause = f"; {found[1]}" if (found := _CAUSE.search(text)) else ""
+    return TransientError(f"{what} cannot be read ({words}{cause})")
