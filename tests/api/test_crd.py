@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import Field, create_model
 
-from gptoss_operator.api.crd import crd
+from gptoss_operator.api.base import ApiModel
+from gptoss_operator.api.crd import crd, schema_of
 from gptoss_operator.api.spec import GptOssSpec
 from gptoss_operator.cli.crds import TARGETS, text
 
@@ -64,6 +66,13 @@ def test_every_rule_names_a_field_that_exists() -> None:
     for path, node, rule in rules:
         if "fieldPath" in rule:
             assert rule["fieldPath"].removeprefix(".") in node["properties"], (path, rule)
+
+
+def test_two_models_of_one_name_are_refused_since_rules_are_found_by_it() -> None:
+    inner = create_model("Twice", __base__=ApiModel, inner=(int, Field(description="a number")))
+    outer = create_model("Twice", __base__=ApiModel, outer=(inner, Field(description="the other")))
+    with pytest.raises(ValueError, match="two models are called Twice"):
+        schema_of(outer, with_defaults=True)
 
 
 def test_lists_and_maps_are_bounded() -> None:

@@ -10,7 +10,7 @@ from gptoss_operator.core.actions import Plan
 from gptoss_operator.core.objects import ContainerState, ContainerStateTerminated, ContainerStatus, PodCondition
 from gptoss_operator.core.observation import ChildKey
 from gptoss_runtime.orders import WEIGHTS_ENV, ServerOrders, WeightsOrder
-from tests.core.builders import Cluster, a_body, a_fetching_pod, a_waiting_container
+from tests.core.builders import Cluster, a_body, a_fetching_pod, a_waiting_container, an_ended_container
 
 
 MADE = {"persistentVolumeClaim": {"size": "20Gi"}}
@@ -190,6 +190,16 @@ def test_a_pod_of_the_job_that_cannot_start_is_explained() -> None:
     cluster.run()
     assert states(cluster)["Degraded"] == ("True", "ImagePullFailed")
     assert "no such image" in conditions(cluster)["ModelCached"][2]
+
+
+def test_a_pod_of_the_job_that_has_just_done_its_work_has_nothing_wrong() -> None:
+    cluster = Cluster(a_body(replicas=1, cache=GIVEN))
+    cluster.fetches_end = None
+    cluster.pass_once()
+    (job,) = cluster.jobs()
+    cluster.weights_pods = (a_fetching_pod(job, phase="Running", containers=(an_ended_container(0),)),)
+    cluster.run()
+    assert states(cluster)["Degraded"] == ("False", "AsExpected")
 
 
 def test_a_pod_of_the_job_that_waits_for_a_node_is_looked_at_again_in_time() -> None:

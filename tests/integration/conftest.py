@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from e2e.children import eventually
 from e2e.cluster import lifecycle
 from e2e.cluster.commands import run
 from e2e.cluster.local.cluster import prepare
@@ -54,8 +55,15 @@ def installed(api: Cluster) -> Cluster:
     """The same cluster, with the CRD in it."""
     kubectl = Kubectl(api, "default")
     kubectl("apply", "--server-side", "-f", str(CRDS))
-    kubectl("wait", "--for=condition=Established", "crd/gptossdeployments.gptoss.dev", "--timeout=30s")
+    # Not by `kubectl wait`, which fails as long as the object has no conditions at all.
+    eventually(lambda: _is_established(kubectl), "the CRD is established")
     return api
+
+
+def _is_established(kubectl: Kubectl) -> bool:
+    crd = kubectl.json("get", "crd", "gptossdeployments.gptoss.dev")
+    conditions = crd.get("status", {}).get("conditions") or []
+    return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
 
 
 @pytest.fixture

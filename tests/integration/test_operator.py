@@ -58,6 +58,42 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
     "negative replicas": ({"replicas": -1}, "spec.replicas"),
     "our flag": ({"engine": {"extraArgs": ["--port=1"]}}, "spec.engine.extraArgs"),
     "our flag, spelled otherwise": ({"engine": {"extraArgs": ["--served_model_name", "x"]}}, "spec.engine.extraArgs"),
+    "eagle3 without a model": ({"engine": {"speculation": {"method": "eagle3"}}}, "spec.engine.speculation.model"),
+    "a strategy of another format": (
+        {"engine": {"load": {"format": "runai_streamer", "strategy": "eager"}}},
+        "spec.engine.load.strategy",
+    ),
+    "a step too small for its requests": (
+        {"engine": {"maxNumBatchedTokens": 64, "maxNumSeqs": 128}},
+        "spec.engine.maxNumBatchedTokens",
+    ),
+    "a queue too short for what runs": (
+        {"engine": {"maxQueuedRequests": 8, "maxNumSeqs": 16}},
+        "spec.engine.maxQueuedRequests",
+    ),
+    "eager and compiled": ({"engine": {"enforceEager": True, "optimizationLevel": 2}}, "spec.engine.enforceEager"),
+    "ngram and asynchronous": (
+        {"engine": {"asyncScheduling": True, "speculation": {"method": "ngram"}}},
+        "spec.engine.asyncScheduling",
+    ),
+    "8 bits on marlin": (
+        {"engine": {"mxfp8Activations": True, "moeBackend": "marlin"}},
+        "spec.engine.mxfp8Activations",
+    ),
+    "memory of the cache twice": (
+        {"engine": {"kvCacheMemory": "8Gi", "gpuMemoryUtilization": 0.9}},
+        "spec.engine.kvCacheMemory",
+    ),
+    "restarted before it is left alone": (
+        {"health": {"stallSeconds": 60, "restartSeconds": 30}},
+        "spec.health.restartSeconds",
+    ),
+    "type and memory of a GPU": ({"gpu": {"type": "H200", "memory": "80Gi"}}, "spec.gpu.memory"),
+    "a claim twice": (
+        {"cache": {"persistentVolumeClaim": {"claimName": "x", "size": "1Gi"}}},
+        "spec.cache.persistentVolumeClaim",
+    ),
+    "two caches": ({"cache": {"hostPath": {"path": "/x"}, "ephemeral": {}}}, "spec.cache"),
     "our variable": ({"pod": {"env": [{"name": "GPTOSS_SERVER", "value": "{}"}]}}, "spec.pod.env[0].name"),
     "variable without value": ({"pod": {"env": [{"name": "X"}]}}, "spec.pod.env[0]"),
     "memory that is no quantity": ({"pod": {"resources": {"memory": "lots"}}}, "spec.pod.resources.memory"),

@@ -113,9 +113,15 @@ def crd() -> Schema:
 
 
 def schema_of(model: type[BaseModel], *, with_defaults: bool) -> Schema:
-    """Return the structural schema of `model`. Every field has a description, or ValueError is raised."""
+    """Return the structural schema of `model`.
+
+    Raises ValueError where a field has no description, or two models have one name: rules are found by it.
+    """
     raw = model.model_json_schema(by_alias=True)
-    rules = {m.__name__: _rules(m) for m in _models_of(model)}
+    models = {m.__name__: m for m in _models_of(model)}
+    if twice := {m.__name__ for m in _models_of(model) if models[m.__name__] is not m}:
+        raise ValueError(f"two models are called {', '.join(sorted(twice))}")
+    rules = {name: _rules(m) for name, m in models.items()}
     schema = _structural(raw, raw.get("$defs", {}), rules, with_defaults=with_defaults)
     schema.pop("default", None)
     return _with_rules(schema, rules[model.__name__])

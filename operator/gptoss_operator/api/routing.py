@@ -137,7 +137,7 @@ class ContentFilterSpec(ApiModel):
     """How long it may take."""
 
 
-class CacheSpec(ApiModel):
+class ResponseCacheSpec(ApiModel):
     """Answers that are kept and given again: to the same tenant, for the same request, if it is deterministic."""
 
     max_megabytes: int = Field(default=64, ge=1, le=4096)
@@ -187,7 +187,7 @@ class RoutingSpec(ApiModel):
     """HTTPS for clients. Absent: plain HTTP."""
     content_filter: ContentFilterSpec | None = None
     """A moderation model that looks at requests, answers, or both. Absent: none."""
-    cache: CacheSpec | None = None
+    cache: ResponseCacheSpec | None = None
     """Answers that are kept and given again. Absent: none."""
     inference_pool: InferencePoolSpec | None = None
     """An InferencePool over the same pods. Absent: none."""

@@ -152,6 +152,12 @@ def _pods_of(job: str, pods: Sequence[Pod]) -> list[Pod]:
     )
 
 
+def _has_succeeded(pod: Pod) -> bool:
+    """Return whether its work is done; the pod's phase says so a moment after its container has ended."""
+    ended = [status.state.terminated for status in pod.status.container_statuses]
+    return pod.status.phase == "Succeeded" or (bool(ended) and all(end and end.exit_code == 0 for end in ended))
+
+
 def _identity(child: Child) -> str | None:
     return child.metadata.labels.get(names.LABEL_WEIGHTS)
 
