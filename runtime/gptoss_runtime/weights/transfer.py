@@ -79,4 +79,11 @@ class Line:
 
 def text_of(patience: Patience, source: Source, file: RemoteFile) -> str:
     """Return a small file as a whole. Raises FetchError, Stopped."""
-    return patience.insist(lambda: b"".join(source.chunks(file, 0, file.size)).decode(errors="replace"))
+
+    def read() -> str:
+        text = b"".join(source.chunks(file, 0, file.size))
+        if len(text) != file.size:
+            raise TransientError(f"{source.host} ended {file.name} early")
+        return text.decode(errors="replace")
+
+    return patience.insist(read)
