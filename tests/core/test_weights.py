@@ -10,12 +10,13 @@ from gptoss_operator.core.actions import Plan
 from gptoss_operator.core.objects import ContainerState, ContainerStateTerminated, ContainerStatus, PodCondition
 from gptoss_operator.core.observation import ChildKey
 from gptoss_runtime.orders import WEIGHTS_ENV, ServerOrders, WeightsOrder
-from tests.core.builders import Cluster, a_body, a_fetching_pod, a_waiting_container, an_ended_container
+from tests.core.builders import Cluster, a_body, a_fetching_pod, a_waiting_container
 
 
 MADE = {"persistentVolumeClaim": {"size": "20Gi"}}
 GIVEN = {"persistentVolumeClaim": {"claimName": "weights"}}
 OTHER_WEIGHTS = {"source": {"huggingFace": {"repository": "me/mine"}}}
+DONE = ContainerStatus(name="fetch", state=ContainerState(terminated=ContainerStateTerminated(exit_code=0)))
 UNAUTHORISED = ContainerStatus(
     name="fetch",
     state=ContainerState(
@@ -197,7 +198,7 @@ def test_a_pod_of_the_job_that_has_just_done_its_work_has_nothing_wrong() -> Non
     cluster.fetches_end = None
     cluster.pass_once()
     (job,) = cluster.jobs()
-    cluster.weights_pods = (a_fetching_pod(job, phase="Running", containers=(an_ended_container(0),)),)
+    cluster.weights_pods = (a_fetching_pod(job, phase="Running", containers=(DONE,)),)
     cluster.run()
     assert states(cluster)["Degraded"] == ("False", "AsExpected")
 
