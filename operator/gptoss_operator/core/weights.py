@@ -140,12 +140,13 @@ def _uid_of(claim: str, spec: GptOssSpec, seen: Observation) -> str | None:
 
 
 def _pods_of(job: str, pods: Sequence[Pod]) -> list[Pod]:
-    """Return the Job's pods that stay, the oldest first."""
+    """Return the Job's pods that have not done their work and stay, the oldest first."""
     return sorted(
         (
             pod
             for pod in pods
             if pod.metadata.deletion_timestamp is None
+            and not _has_succeeded(pod)
             and any(owner.name == job for owner in pod.metadata.owner_references)
         ),
         key=lambda pod: (str(pod.metadata.creation_timestamp), pod.metadata.name),
