@@ -114,7 +114,7 @@ def _underway(fetch: Fetch, name: str, seen: Observation, now: datetime) -> tupl
     if not pods:
         message = f"Job {name} has no pod yet: if that lasts, `kubectl describe job {name}` says why"
         return Stage.FETCHING, message, None
-    last = judge(pods[-1], seen.nodes, now) if pods[-1].status.phase != "Succeeded" else None
+    last = None if _has_succeeded(pods[-1]) else judge(pods[-1], seen.nodes, now)
     since = f" since {job.status.start_time:%Y-%m-%dT%H:%M:%SZ}" if job.status.start_time else ""
     if failed:
         message = f"Job {name} fetches {what}{since}; its last attempt that ended has failed: {failed[-1]}"
@@ -140,13 +140,12 @@ def _uid_of(claim: str, spec: GptOssSpec, seen: Observation) -> str | None:
 
 
 def _pods_of(job: str, pods: Sequence[Pod]) -> list[Pod]:
-    """Return the Job's pods that have not done their work and stay, the oldest first."""
+    """Return the Job's pods that stay, the oldest first."""
     return sorted(
         (
             pod
             for pod in pods
             if pod.metadata.deletion_timestamp is None
-            and not _has_succeeded(pod)
             and any(owner.name == job for owner in pod.metadata.owner_references)
         ),
         key=lambda pod: (str(pod.metadata.creation_timestamp), pod.metadata.name),
