@@ -9,7 +9,7 @@ from gptoss_runtime.server.watchdog import WRONG_ALLOWED, Watch, WatchLimits
 
 
 FULL_CACHE = 0.98
-"""Share of the key-value cache; requests wait or are computed again beyond it."""
+"""Share of the key-value cache beyond which requests wait, or are computed again."""
 FULL_MEMORY = 0.95
 """Share of the pod's memory limit that cannot be given back."""
 LEAST_FREE_GPU_BYTES = 128 * 1024**2
@@ -102,11 +102,12 @@ def _memory_available(facts: Facts) -> CheckResult:
         return _bad(fault)
     if any(gpu.free_bytes is not None and gpu.free_bytes < LEAST_FREE_GPU_BYTES for gpu in facts.gpus):
         return _bad("a GPU has almost no memory left")
-    if facts.kv_cache_usage is not None and facts.kv_cache_usage >= FULL_CACHE:
-        return _bad("the key-value cache is full")
     memory = facts.memory
     if memory and memory.limit_bytes and memory.used_bytes >= FULL_MEMORY * memory.limit_bytes:
         return _bad("the pod's memory is almost used up; raise spec.pod.resources.memory")
+    if facts.kv_cache_usage is not None and facts.kv_cache_usage >= FULL_CACHE:
+        # Load is no fault: requests wait their turn, or are computed again.
+        return _good("the key-value cache is full, and requests wait for room in it")
     if facts.kv_cache_usage is None:
         return _unknown("vLLM has not said how full its key-value cache is")
     return _good("there is room in the key-value cache and in memory")

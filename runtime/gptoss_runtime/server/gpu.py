@@ -57,7 +57,7 @@ class GpuReading:
         if fatal := sorted(FATAL_XIDS & self.xids.keys()):
             return f"the driver reported XID {', '.join(map(str, fatal))}; the GPU must be reset"
         if self.ecc_uncorrected_here:
-            return f"{self.ecc_uncorrected_here} memory errors could not be corrected; the GPU must be reset"
+            return "memory errors could not be corrected; the GPU must be reset"
         return ""
 
 
