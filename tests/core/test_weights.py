@@ -168,6 +168,22 @@ def test_a_failed_fetch_stalls_in_the_words_of_its_last_attempt_until_the_spec_c
     assert states(cluster)["ModelCached"] == ("True", "WeightsCached")
 
 
+def test_a_claim_that_grows_is_tried_again_and_one_that_is_filled_is_not() -> None:
+    cluster = Cluster(a_body(replicas=1, cache=MADE))
+    cluster.fetches_end = "Failed"
+    cluster.run()
+    (failed,) = cluster.jobs()
+    cluster.fetches_end = "Complete"
+    cluster.body["spec"]["cache"] = {"persistentVolumeClaim": {"size": "80Gi"}}
+    cluster.run()
+    (done,) = cluster.jobs()
+    assert done != failed
+    assert cluster.body["status"]["ready"] == "1/1"
+    cluster.body["spec"]["cache"] = {"persistentVolumeClaim": {"size": "90Gi"}}
+    cluster.run()
+    assert cluster.jobs() == [done]
+
+
 def test_a_failed_job_that_is_deleted_is_made_again() -> None:
     cluster = Cluster(a_body(replicas=1, cache=GIVEN))
     cluster.fetches_end = "Failed"

@@ -31,14 +31,19 @@ DIGEST_LENGTH: Final = 10
 
 
 def weights_job(owner: Owner, spec: GptOssSpec, image: str, fetch: Fetch, options: RenderOptions) -> Manifest:
-    """Return the Job that fetches. Jobs cannot be changed, so its name has a digest of it: a change is another Job."""
+    """Return the Job that fetches. Jobs cannot be changed, so its name has a digest of it: a change is another Job.
+
+    So is another size of the claim, since a fetch may have failed for want of room.
+    """
+    claim = spec.cache.persistent_volume_claim
     template = {
         "metadata": pod_metadata(owner.name, spec, names.COMPONENT_WEIGHTS),
         "spec": _pod(owner.name, spec, image, fetch.order, options),
     }
     labels = {names.LABEL_WEIGHTS: fetch.identity}
     template["metadata"]["labels"].update(labels)
-    name = names.weights_job(owner.name, digest_of(template)[:DIGEST_LENGTH])
+    digest = digest_of({**template, "size": claim.size if claim else None})[:DIGEST_LENGTH]
+    name = names.weights_job(owner.name, digest)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
