@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from gptoss_operator.api.rules import LONGEST_PATTERN, owned_flag_patterns
+from gptoss_operator.api.rules import LONGEST_PATTERN, owned_flag, owned_flag_patterns
 from gptoss_operator.api.spec import GptOssSpec, model_names
 from gptoss_runtime.orders import OWNED_FLAGS
 
@@ -39,13 +39,14 @@ def test_an_owned_argument_is_refused_in_each_plain_spelling_by_one_rule(flag: s
     name = flag.removeprefix("--")
     spellings = [flag, f"{flag}=1", f"{flag}.key", f"{flag}.key=1", "--" + name.replace("-", "_"), f"--no-{name}"]
     assert [matching(spelling) for spelling in spellings] == [1] * len(spellings)
+    assert {owned_flag(spelling) for spelling in spellings} == {flag}
 
 
 @pytest.mark.parametrize(
     "argument", ["--model-impl=x", "--enable-lora", "--lora-modules", "port", "--block-size=1", "-1"]
 )
 def test_other_arguments_are_free(argument: str) -> None:
-    assert matching(argument) == 0
+    assert (matching(argument), owned_flag(argument)) == (0, None)
 
 
 def test_no_rule_is_above_the_budget_of_the_api_server() -> None:

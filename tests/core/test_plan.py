@@ -113,6 +113,17 @@ def test_an_invalid_spec_changes_the_status_only_and_names_the_field() -> None:
     assert any(c.type is ConditionType.AVAILABLE and c.status == "True" for c in plan.status.conditions)
 
 
+@pytest.mark.parametrize("argument", ["--kv-cache-dtype=fp8", "--kv_cache_dtype", "--no-enable-prefix-caching"])
+def test_an_argument_that_a_release_has_made_its_own_is_refused_before_it_stops_a_replica(argument: str) -> None:
+    cluster = Cluster(a_body(replicas=1))
+    cluster.run()
+    cluster.body["spec"]["engine"] = {"extraArgs": [argument]}
+    plan = make_plan(cluster.body, cluster.look(), OPTIONS, NOW)
+    assert (plan.applies, plan.deletes) == ((), ())
+    assert plan.reason.startswith("spec.engine.extraArgs: --")
+    assert "set spec.engine." in plan.reason
+
+
 def test_a_name_that_is_taken_is_not_accepted_and_stalls() -> None:
     problem = Problem(reason=Reason.NAME_TAKEN, message="Service chat exists and belongs to somebody else")
     observation = Observation(owner=OWNER, problems={ChildKey("Service", "chat"): problem})

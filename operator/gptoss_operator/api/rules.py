@@ -1,5 +1,6 @@
 """CEL rules of the schema, which the API server checks before anything else sees the object."""
 
+import re
 from dataclasses import dataclass
 
 from gptoss_runtime.orders import OWNED_FLAGS
@@ -32,3 +33,10 @@ def owned_flag_patterns() -> tuple[str, ...]:
             parts.append([])
         parts[-1].append(name)
     return tuple(f"^--(no-)?({'|'.join(names)})([.=].*)?$" for names in parts)
+
+
+def owned_flag(argument: str) -> str | None:
+    """Return which of vLLM's arguments that are ours `argument` is a plain spelling of: what the patterns match."""
+    found = re.match(r"--(?:no-)?([^.=]+)", argument)
+    flag = f"--{found[1].replace('_', '-')}" if found else ""
+    return flag if flag in OWNED_FLAGS else None
