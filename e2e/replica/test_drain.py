@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(300)
 def test_streams_that_a_drain_of_2_seconds_cuts_end_with_an_error(room: Room) -> None:
     drain_seconds, grace_seconds = 2, 1
     deadline = drain_seconds + grace_seconds
-    orders = an_order(max_num_seqs=STREAMS + 1, drain_seconds=drain_seconds, endpoint_grace_seconds=grace_seconds)
+    orders = an_order(max_num_seqs=STREAMS + 2, drain_seconds=drain_seconds, endpoint_grace_seconds=grace_seconds)
     with running_replica(room, orders) as replica:
         left = asyncio.run(leave(replica, streams=STREAMS, tokens=ENDLESS_TOKENS, whole=True))
         assert left.ends == {End.ERROR: STREAMS}

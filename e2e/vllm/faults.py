@@ -110,7 +110,10 @@ async def stop_engine_for_good(replica: Replica, *, streams: int) -> float:
 
 
 async def leave(replica: Replica, *, streams: int, tokens: int, whole: bool = False) -> Left:
-    """SIGTERM while so many streams run, and a request that is not streamed if `whole`. Raises TimeoutError."""
+    """SIGTERM while so many streams run, and a request that is not streamed if `whole`. Raises TimeoutError.
+
+    With `whole`, the replica must run two more requests at once: that one, and one that shows that it has arrived.
+    """
     async with clients(replica.openai_port) as load, watched(replica) as watcher:
         running = await begun(load, streams, tokens)
         other = load.begin(tokens, stream=False) if whole else None

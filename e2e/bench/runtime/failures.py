@@ -33,7 +33,7 @@ def measure_failures(room: Room, only: Collection[str], number: int) -> list[Row
         with running_replica(room, orders) as replica:
             rows += [_row(item, number, STAYING[item](replica)) for item in stays]
     if CUT in only:
-        orders = an_order(max_num_seqs=STREAMS + 1, drain_seconds=CUT_SECONDS)
+        orders = an_order(max_num_seqs=STREAMS + 2, drain_seconds=CUT_SECONDS)
         with running_replica(room, orders) as replica:
             rows.append(_row(CUT, number, _cut(replica)))
     return rows
