@@ -267,3 +267,20 @@ async def test_a_model_that_is_still_missing_after_the_fetch_is_told_in_words(tm
     async with running(orders, tmp_path, GPTOSS_FETCH_COMMAND=a_fetch("")) as server:
         assert await server.ended() == ExitCode.BAD_ORDERS
         assert "absent in the pod" in server.message()
+
+
+@scenario
+async def test_a_stop_after_a_failure_does_not_hide_it(tmp_path: Path) -> None:
+    # A grandchild in a group of its own holds the pipes, so that the last lines are waited for.
+    fails = """
+import subprocess, sys
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], process_group=0)
+sys.exit("ValueError: no such weights")
+"""
+    vllm = shlex.join([sys.executable, "-c", fails])
+    async with running(an_order(a_model(tmp_path)), tmp_path, GPTOSS_VLLM_COMMAND=vllm) as server:
+        await server.phase(Phase.STOPPED)
+        server.signal(signal.SIGTERM)
+        await server.said("Asked to stop")
+        assert await server.ended() == ExitCode.START_FAILED
+        assert server.message() == "vLLM did not start (exit status 1): ValueError: no such weights\n"

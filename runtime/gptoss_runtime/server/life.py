@@ -73,17 +73,17 @@ class Life:
         self._board.start.enter(Phase.FETCHING, time.monotonic())
         log.info("Fetching the weights: %s", " ".join(command))
         process = Process.start(command, environment, on_line=_ignore)
-        await self._until_end(
+        stopped = await self._until_end(
             process,
             is_late=lambda: process.quiet_seconds > FETCH_QUIET_SECONDS,
             late=f"the program that fetches them said nothing for {FETCH_QUIET_SECONDS:.0f} s",
         )
         status = process.exit_status or 0
         lines = await asyncio.to_thread(process.tail)
-        if status == 0 and not self._leaving.asked:
+        if status == 0 and not stopped:
             return None
         cause = process.last_error() or next((line for line in reversed(lines) if line.strip()), "")
-        return self._ending(status, cause, fetching=True)
+        return self._ending(status, cause, stopped=stopped, fetching=True)
 
     async def serve(self, command: Sequence[str], environment: Mapping[str, str]) -> Ending:
         """Run vLLM until it ends, and return how it did."""
@@ -99,7 +99,7 @@ class Life:
         prober = Prober(self._engine, self._orders.served_names[0])
         watcher = Watcher(self._board, self._engine, prober, pid=process.pid, wake=self._wake.set)
         async with beside(watcher.run()):
-            await self._until_end(
+            stopped = await self._until_end(
                 process,
                 is_late=lambda: not self._board.was_ready and time.monotonic() - started_at > START_LIMIT_SECONDS,
                 late=f"not ready after {START_LIMIT_SECONDS:.0f} s",
@@ -107,10 +107,13 @@ class Life:
         self._judge(running=False)
         lines = await asyncio.to_thread(process.tail)
         cause = find_cause(lines, serving=self._board.was_ready)
-        return self._ending(process.exit_status or 0, cause)
+        return self._ending(process.exit_status or 0, cause, stopped=stopped)
 
-    async def _until_end(self, process: Process, *, is_late: Callable[[], bool], late: str) -> None:
-        """Decide and act until the process has ended. One that `is_late` is killed, for the reason `late`."""
+    async def _until_end(self, process: Process, *, is_late: Callable[[], bool], late: str) -> bool:
+        """Decide and act until the process has ended. One that `is_late` is killed, for the reason `late`.
+
+        Returns whether it ended because we were asked to stop; a failure is none because of a request after it.
+        """
         process.exited.add_done_callback(lambda _: self._wake.set())
         try:
             while process.exit_status is None:
@@ -127,6 +130,7 @@ class Life:
         finally:
             # Workers that outlived their parent hold the GPU, and the pipes that the tail is read from.
             process.kill_group()
+        return self._leaving.asked and not self._killed_for
 
     def _enter(self, phase: Phase) -> None:
         if self._board.start.enter(phase, time.monotonic()):
@@ -187,10 +191,10 @@ class Life:
         self._killed_for = self._killed_for or reason
         process.kill_group()
 
-    def _ending(self, exit_status: int, cause: str, *, fetching: bool = False) -> Ending:
+    def _ending(self, exit_status: int, cause: str, *, stopped: bool, fetching: bool = False) -> Ending:
         return Ending(
             exit_status=exit_status,
-            asked=self._leaving.asked,
+            asked=stopped,
             was_ready=self._board.was_ready,
             fetching=fetching,
             killed_for=self._killed_for,

@@ -126,8 +126,9 @@ class Process:
 
     def tail(self, *, wait_seconds: float = 2.0) -> tuple[str, ...]:
         """Return the last lines of output, once its pipes are closed or `wait_seconds` are over."""
+        ends_at = time.monotonic() + wait_seconds
         for copier in self._copiers:
-            copier.join(wait_seconds)
+            copier.join(max(0.0, ends_at - time.monotonic()))
         return tuple(self._tail)
 
     def last_error(self) -> str:
