@@ -140,7 +140,7 @@ class Process:
 
         A thread, because our own output may block (a slow log collector), which must not stop the answers about health.
         """
-        thread = threading.Thread(target=_copy, args=(source, target.fileno(), take), daemon=True)
+        thread = threading.Thread(target=pass_on, args=(source, target.fileno(), take), daemon=True)
         thread.start()
         return thread
 
@@ -155,7 +155,8 @@ class Process:
         self._take(line)
 
 
-def _copy(source: IO[bytes], target: int, take: OnLine) -> None:
+def pass_on(source: IO[bytes], target: int, take: OnLine) -> None:
+    """Write what comes from `source` to the descriptor `target` until its end, and call `take` with each line."""
     unfinished = b""
     with source:
         while chunk := os.read(source.fileno(), 65536):
@@ -172,8 +173,8 @@ def _write_all(target: int, data: bytes) -> None:
     while data:
         try:
             data = data[os.write(target, data) :]
-        except BrokenPipeError:
-            # Nobody reads our output any more. vLLM must not block or die of that.
+        except OSError:
+            # Nobody reads our output any more, or its disk is full. vLLM must not block or die of that.
             return
 
 
