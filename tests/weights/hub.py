@@ -3,8 +3,9 @@
 import hashlib
 import json
 import ssl
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -52,6 +53,9 @@ class Hub:
     """Of the host of the large files."""
     signatures: int = 0
     """Addresses of large files given out so far; each carries its number."""
+    expired: int = 0
+    """Addresses of large files up to this number are refused, as soon as two connections have asked at them."""
+    expired_asked: threading.Barrier = field(default_factory=lambda: threading.Barrier(2, timeout=5))
     address: str = ""
     storage_address: str = ""
 
@@ -107,6 +111,11 @@ class Hub:
     def serve_storage(self, handler: Handler) -> None:
         if "Authorization" in handler.headers:
             handler.answer(400, b"signed addresses take no authorization")
+            return
+        if int(urlsplit(handler.path).query.rpartition("=")[2]) <= self.expired:
+            with suppress(threading.BrokenBarrierError):
+                self.expired_asked.wait()
+            handler.answer(403)
             return
         wanted = urlsplit(handler.path).path.removeprefix("/")
         for files in self.commits.values():

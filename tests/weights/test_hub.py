@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gptoss_runtime.orders import WeightsOrder
+from gptoss_runtime.weights.hub import same_origin
 from gptoss_runtime.weights.marker import MARKER, read_marker
 from tests.weights.hub import REPOSITORY, Hub, a_hub
 from tests.weights.program import JUNK, end_of, fetch, running, sums_in, tiny_model, tiny_sums
@@ -115,6 +116,15 @@ def test_lost_connections_and_busy_servers_are_borne(hub: Hub, tmp_path: Path) -
     assert sums_in(tmp_path / "tiny") == tiny_sums()
 
 
+def test_addresses_that_have_run_out_are_asked_for_again_by_each_connection(tmp_path: Path) -> None:
+    files = {name: tiny_model()[name] for name in ("config.json", "model.safetensors")}
+    with a_hub(files) as hub:
+        hub.expired = -(-MODEL_BYTES // RANGE_BYTES)
+        ended = fetch(an_order(hub, tmp_path / "tiny"))
+    assert ended.status == 0, ended.lines
+    assert sums_in(tmp_path / "tiny") == {name: tiny_sums()[name] for name in files}
+
+
 def test_a_damaged_file_is_fetched_again(hub: Hub, tmp_path: Path) -> None:
     hub.behaviour.damage.append("config.json")
     hub.storage.damage.append("/")
@@ -203,6 +213,13 @@ def test_the_token_goes_to_the_hub_and_not_to_the_storage(hub: Hub, tmp_path: Pa
     assert ended.status == 0, ended.lines
     assert not any("authorization" in asked.headers for asked in hub.storage.asked)
     assert not any("hf_secret" in line for line in ended.lines)
+
+
+def test_a_token_for_https_never_goes_out_in_the_clear() -> None:
+    assert same_origin("https://hub.acme/a/b", "https://hub.acme")
+    assert not same_origin("http://hub.acme/a/b", "https://hub.acme")
+    assert not same_origin("https://hub.acme:8443/a/b", "https://hub.acme")
+    assert not same_origin("https://hub.acme.evil/a/b", "https://hub.acme")
 
 
 def test_refusals_name_the_field_to_set(hub: Hub, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ class Hub:
         """Yield the bytes from `start` up to `end`, as they come."""
         place = self._places.get(file.name) or self._locate(file)
         headers = {"accept-encoding": "identity"}
-        if self._token and urlsplit(place).netloc == self.host:
+        if self._token and same_origin(place, self._api.endpoint):
             headers["authorization"] = f"Bearer {self._token}"
         whole = start == 0 and end == file.size
         if not whole:
@@ -87,16 +87,19 @@ class Hub:
         timeout = httpx2.Timeout(READ_SECONDS, connect=ASK_SECONDS)
         try:
             with get_session().stream("GET", place, headers=headers, timeout=timeout) as answer:
-                self._check(answer, file, whole=whole)
+                self._check(answer, file, place, whole=whole)
                 yield from answer.iter_raw()
         except httpx2.HTTPError as error:
             raise explained(error, self._about(urlsplit(place).netloc)) from error
 
-    def _check(self, answer: httpx2.Response, file: RemoteFile, *, whole: bool) -> None:
-        """Raise where the answer is not what was asked for."""
+    def _check(self, answer: httpx2.Response, file: RemoteFile, place: str, *, whole: bool) -> None:
+        """Raise where what `place` answered is not what was asked for."""
         status, host = answer.status_code, answer.request.url.host
         if status not in _SUCCESS:
-            if self._places.pop(file.name, None) and host != urlsplit(self._api.endpoint).hostname:
+            # All ranges of a file share its address: the first one may have asked for a fresh one already.
+            if self._places.get(file.name) == place:
+                self._places.pop(file.name, None)
+            if host != urlsplit(self._api.endpoint).hostname:
                 # The addresses of large files are signed for an hour or so; a fresh one may help.
                 raise TransientError(f"{host} answered {status} for {file.name}")
             raise of_status(status, answer.headers.get("retry-after", ""), self._about(host))
@@ -140,6 +143,12 @@ class Hub:
 
     def _about(self, host: str) -> Asked:
         return Asked(host=host, repository=self._repository, revision=self._revision, with_token=bool(self._token))
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Return whether two addresses have one scheme, host and port, so that a token for one may go to the other."""
+    left, right = urlsplit(one), urlsplit(other)
+    return (left.scheme, left.netloc) == (right.scheme, right.netloc)
 
 
 def _file(name: str, size: int, digest: Digest) -> RemoteFile:
