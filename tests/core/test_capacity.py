@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from gptoss_operator.api.spec import GptOssSpec
 from gptoss_operator.api.status import ConditionType, Reason
-from gptoss_operator.core.capacity import NO_GPU_KNOWN, OWN_WEIGHTS, decide_parallelism
+from gptoss_operator.core.actions import Plan
+from gptoss_operator.core.capacity import NO_GPU_KNOWN, OTHER_GPUS, OWN_WEIGHTS, decide_parallelism
 from gptoss_operator.core.objects import Node, NodeStatus, ObjectMeta
 from gptoss_operator.core.parse import parse_spec, parse_status
 from gptoss_operator.core.plan import make_plan
@@ -68,7 +69,7 @@ def some_nodes(*kinds: str, resource: str = "nvidia.com/gpu") -> dict[str, Node]
 def test_decides_by_the_gpus_that_replicas_may_get(
     spec: dict[str, Any], nodes: tuple[str, ...], size: int, said: str
 ) -> None:
-    decided = decide_parallelism(a_spec(**spec), None, some_nodes(*nodes))
+    decided = decide_parallelism(a_spec(**spec), None, some_nodes(*nodes), accepted=False)
     assert (decided.tensor_parallel, decided.refusal) == (size, None)
     assert said in decided.reason
     assert decided.planned is not None
@@ -88,14 +89,16 @@ def test_decides_by_the_gpus_that_replicas_may_get(
 def test_takes_one_gpu_and_says_why_where_too_little_is_known(
     spec: dict[str, Any], nodes: tuple[str, ...], said: str
 ) -> None:
-    decided = decide_parallelism(a_spec(**spec), None, some_nodes(*nodes))
+    decided = decide_parallelism(a_spec(**spec), None, some_nodes(*nodes), accepted=False)
     assert (decided.tensor_parallel, decided.reason) == (1, f"tensorParallel 1: {said}")
     assert (decided.refusal, decided.planned) == (None, None)
 
 
 def test_slices_by_a_resource_of_their_own_are_not_known() -> None:
     resource = "nvidia.com/mig-3g.40gb"
-    decided = decide_parallelism(a_spec(gpu={"resource": resource}), None, some_nodes("H200*8", resource=resource))
+    decided = decide_parallelism(
+        a_spec(gpu={"resource": resource}), None, some_nodes("H200*8", resource=resource), accepted=False
+    )
     assert NO_GPU_KNOWN in decided.reason
 
 
@@ -111,19 +114,19 @@ def test_slices_by_a_resource_of_their_own_are_not_known() -> None:
     ],
 )
 def test_refuses_what_fits_on_no_gpu_that_is_known(spec: dict[str, Any], nodes: tuple[str, ...], said: str) -> None:
-    decided = decide_parallelism(a_spec(**spec), None, some_nodes(*nodes))
+    decided = decide_parallelism(a_spec(**spec), None, some_nodes(*nodes), accepted=False)
     assert decided.refusal is not None
     assert said in decided.refusal
 
 
 def test_what_was_decided_stays_whatever_nodes_come() -> None:
-    kept = decide_parallelism(a_spec(), 2, some_nodes("L4*8", "H200*8"))
+    kept = decide_parallelism(a_spec(), 2, some_nodes("L4*8", "H200*8"), accepted=True)
     assert (kept.tensor_parallel, kept.refusal) == (2, None)
     assert kept.reason.startswith("tensorParallel 2 as decided before: gpt-oss-120b needs 32.9 GiB on each of 2 H200")
-    too_small = decide_parallelism(a_spec(), 2, some_nodes("L4*8"))
+    too_small = decide_parallelism(a_spec(), 2, some_nodes("L4*8"), accepted=True)
     assert (too_small.tensor_parallel, too_small.refusal) == (2, None)
     assert "use tensorParallel 8" in too_small.reason
-    gone = decide_parallelism(a_spec(), 2, {})
+    gone = decide_parallelism(a_spec(), 2, {}, accepted=True)
     assert (gone.tensor_parallel, gone.reason) == (2, f"tensorParallel 2: {NO_GPU_KNOWN}")
 
 
@@ -147,11 +150,48 @@ def test_a_guess_is_remembered_when_a_replica_has_worked_with_it() -> None:
 
 
 def test_a_guess_is_decided_anew_when_the_spec_says_that_it_does_not_fit() -> None:
-    decided = decide_parallelism(a_spec(gpu={"type": "L4"}), 1, {})
+    decided = decide_parallelism(a_spec(gpu={"type": "L4"}), 1, {}, accepted=True)
     assert (decided.tensor_parallel, decided.refusal) == (8, None)
-    fits = decide_parallelism(a_spec(gpu={"type": "H100-80GB"}), 1, {})
+    fits = decide_parallelism(a_spec(gpu={"type": "H100-80GB"}), 1, {}, accepted=True)
     assert fits.tensor_parallel == 1
     assert "use tensorParallel 2" in fits.reason
+
+
+def after(cluster: Cluster, nodes: dict[str, Node], **spec: Any) -> Plan:  # noqa: ANN401 - a raw spec
+    """Return what a settled cluster that has `nodes` makes of a changed spec."""
+    body = {**cluster.body, "spec": {**cluster.body["spec"], **spec}}
+    return make_plan(body, replace(cluster.look(), nodes=nodes), OPTIONS, NOW)
+
+
+def test_nodes_alone_never_refuse_what_an_earlier_release_has_accepted() -> None:
+    cluster = Cluster(a_body(**BIG, tensorParallel=1))
+    cluster.run()
+    for name in ("tensorParallel", "plannedFor", "ordersVersion"):
+        del cluster.body["status"]["resolved"][name]
+    plan = after(cluster, some_nodes("L4*8"))
+    assert plan.status is not None
+    accepted = plan.status.conditions[0]
+    assert (accepted.status, accepted.reason) == ("True", Reason.VALID)
+    assert "use tensorParallel 8" in accepted.message
+
+
+def test_a_changed_spec_that_no_known_gpu_holds_is_refused_before_it_replaces_what_runs() -> None:
+    cluster = Cluster(a_body(tensorParallel=1, replicas=2))
+    cluster.run()
+    plan = after(cluster, some_nodes("L4*8"), **BIG)
+    assert (plan.applies, plan.deletes) == ((), ())
+    assert plan.reason.endswith(f"use tensorParallel 8{OTHER_GPUS}")
+    scaled = after(cluster, some_nodes("L4*8"), replicas=3)
+    assert [apply.key.name for apply in scaled.applies if apply.key.kind == "StatefulSet"] == ["chat-r2"]
+
+
+def test_auto_is_decided_anew_when_another_model_needs_it() -> None:
+    cluster = Cluster(a_body())
+    cluster.run()
+    plan = after(cluster, some_nodes("L4*8"), **BIG)
+    assert plan.status is not None
+    assert plan.status.resolved is not None
+    assert plan.status.resolved.tensor_parallel == 8
 
 
 kinds = st.sampled_from([f"{gpu}*{number}" for gpu in LABELS for number in (1, 4, 8)])
@@ -160,9 +200,9 @@ kinds = st.sampled_from([f"{gpu}*{number}" for gpu in LABELS for number in (1, 4
 @given(first=st.lists(kinds, max_size=4), then=st.lists(kinds, max_size=4), name=st.sampled_from(["20b", "120b"]))
 def test_nodes_that_come_and_go_change_nothing_that_was_decided(first: list[str], then: list[str], name: str) -> None:
     spec = a_spec(model={"name": f"gpt-oss-{name}"})
-    decided = decide_parallelism(spec, None, some_nodes(*first))
+    decided = decide_parallelism(spec, None, some_nodes(*first), accepted=False)
     if decided.refusal is None:
-        later = decide_parallelism(spec, decided.tensor_parallel, some_nodes(*then))
+        later = decide_parallelism(spec, decided.tensor_parallel, some_nodes(*then), accepted=True)
         assert (later.tensor_parallel, later.refusal) == (decided.tensor_parallel, None)
 
 

@@ -65,6 +65,15 @@ def test_an_upgrade_of_the_operator_keeps_the_images_that_were_chosen() -> None:
     assert (plan.applies, plan.deletes, plan.status) == ((), (), None)
 
 
+def test_a_server_that_would_misunderstand_the_orders_of_a_newer_operator_is_replaced_with_them() -> None:
+    cluster = Cluster(a_body(replicas=2))
+    cluster.run()
+    cluster.body["status"]["resolved"]["image"] = "server:0"
+    del cluster.body["status"]["resolved"]["ordersVersion"]
+    cluster.run()
+    assert cluster.body["status"]["image"] == "server:1"
+
+
 def test_an_image_that_is_taken_back_gives_way_to_the_default_that_was_chosen() -> None:
     cluster = Cluster(a_body(replicas=1, image="mine:1"))
     cluster.run()

@@ -100,12 +100,16 @@ class ResolvedDefaults(ApiModel):
 
     image: str | None = None
     """Image of the model server, for a spec that names none."""
+    orders_version: int | None = None
+    """Version of the orders that `image` was chosen for. Another one is chosen when the operator gives others."""
     gateway_image: str | None = None
     """Image of the gateway, for a spec that names none."""
     activator_image: str | None = None
     """Image of the gateway's sidecar, for a spec that names none."""
     tensor_parallel: int | None = None
     """GPUs that share the model. A spec that says `auto` keeps them."""
+    planned_for: str | None = None
+    """Digest of the model, options and GPUs whose memory plan was accepted. Nodes alone do not make it refused."""
 
 
 class CachedWeights(ApiModel):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gptoss_operator.api.spec import AUTO, GptOssSpec
+from gptoss_operator.core.actions import digest_of
 from gptoss_operator.core.objects import Node
 from gptoss_operator.core.quantity import bytes_of
 from gptoss_operator.core.render.orders import server_orders
@@ -16,9 +17,11 @@ from gptoss_runtime.model.memory import MemoryPlan, Wish
 from gptoss_runtime.model.wishes import wish_of
 
 
+DIGEST_LENGTH: Final = 10
 NO_GPU_KNOWN: Final = (
     "no GPU is known, so its memory is not planned: set spec.gpu.type or spec.gpu.memory, or spec.tensorParallel"
 )
+OTHER_GPUS: Final = "; if replicas get other GPUs than those of the nodes that are there now, set spec.gpu.type"
 OWN_WEIGHTS: Final = "the memory of own weights is not planned: set spec.model.name if they are gpt-oss, or this number"
 
 
@@ -49,12 +52,29 @@ class KnownGpus:
     """The spec says which, so that no node changes it."""
 
 
-def decide_parallelism(spec: GptOssSpec, before: int | None, nodes: Mapping[str, Node]) -> Parallelism:
+def planned_for(spec: GptOssSpec) -> str:
+    """Return a digest of everything in `spec` that a memory plan depends on.
+
+    It is of what the user says, so that a release with further fields leaves it as it is.
+    """
+    said = {
+        "model": spec.model.name,
+        "tensorParallel": spec.tensor_parallel,
+        "gpu": spec.gpu.model_dump(mode="json", exclude_defaults=True, exclude={"tolerations", "runtime_class_name"}),
+        "engine": spec.engine.model_dump(mode="json", exclude_defaults=True),
+    }
+    return digest_of(said)[:DIGEST_LENGTH]
+
+
+def decide_parallelism(
+    spec: GptOssSpec, before: int | None, nodes: Mapping[str, Node], *, accepted: bool
+) -> Parallelism:
     """Return how many GPUs share the model, and whether that fits.
 
     For `auto` the number that was decided `before` stays, whatever nodes come and go, since another would start all
-    replicas again. Only where the spec itself says that GPUs are too small for it, it is decided anew: then no replica
-    can run that would be disturbed. For the same reason nodes alone never refuse a spec that was accepted before.
+    replicas again. It is decided anew only where no GPU holds it and the spec has changed since (it is not the one that
+    was `accepted`), or itself says which GPUs there are: then no replica can run that would be disturbed. For the same
+    reason nodes alone never refuse a spec that was accepted.
     """
     shape = SHAPES.get(spec.model.name or "")
     if shape is None:
@@ -63,7 +83,7 @@ def decide_parallelism(spec: GptOssSpec, before: int | None, nodes: Mapping[str,
     if not gpus.kinds:
         return _unplanned(spec, before, NO_GPU_KNOWN)
     wish = wish_of(server_orders("", spec, 1))
-    binding = gpus.stated or before is None
+    binding = gpus.stated or not accepted
     if spec.tensor_parallel != AUTO:
         return _checked(shape, gpus, replace(wish, tensor_parallel=spec.tensor_parallel), "", binding=binding)
     if before is not None:
@@ -130,7 +150,7 @@ def _checked(shape: ModelShape, gpus: KnownGpus, wish: Wish, how: str, *, bindin
     size = wish.tensor_parallel
     if holding is None:
         reason = f"tensorParallel {size}{how}: {advices[-1].reason}"
-        return Parallelism(tensor_parallel=size, reason=reason, refusal=reason if binding else None)
+        return Parallelism(tensor_parallel=size, reason=reason, refusal=_refusal(reason, gpus) if binding else None)
     return _told(size, how, advices[holding], gpus, holding)
 
 
@@ -143,7 +163,12 @@ def _chosen(shape: ModelShape, gpus: KnownGpus, wish: Wish) -> Parallelism:
         if best.tensor_parallel is not None:
             advice = advise(shape, gpu, replace(wish, tensor_parallel=best.tensor_parallel))
             return _told(best.tensor_parallel, "", advice, gpus, index)
-    return Parallelism(tensor_parallel=1, reason=reason, refusal=reason)
+    return Parallelism(tensor_parallel=1, reason=reason, refusal=_refusal(reason, gpus))
+
+
+def _refusal(reason: str, gpus: KnownGpus) -> str:
+    """Return why a spec is refused. Nodes that an autoscaler has yet to make are not known by their labels."""
+    return reason if gpus.stated else reason + OTHER_GPUS
 
 
 def _told(size: int, how: str, advice: Advice, gpus: KnownGpus, index: int) -> Parallelism:

@@ -16,7 +16,7 @@ from gptoss_operator.api.names import (
 from gptoss_operator.api.spec import GptOssSpec, desired_replicas, served_name
 from gptoss_operator.api.status import ConditionType, GptOssStatus, InterruptionNotice, Reason, ResolvedDefaults
 from gptoss_operator.core.actions import Annotate, Apply, Delete, Note, Plan
-from gptoss_operator.core.capacity import decide_parallelism
+from gptoss_operator.core.capacity import decide_parallelism, planned_for
 from gptoss_operator.core.changes import applies_of, leftovers, replica_deletes
 from gptoss_operator.core.conditions import Finding, GatewayView, assess, dated, refused
 from gptoss_operator.core.fleet import (
@@ -46,6 +46,7 @@ from gptoss_operator.core.render.weights import cache_claim
 from gptoss_operator.core.secrets import missing_secrets, tell_of_keys
 from gptoss_operator.core.weights import Weights, decide_weights
 from gptoss_operator.errors import InvalidSpec
+from gptoss_runtime.contract import VERSION
 
 
 def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, now: datetime) -> Plan:
@@ -59,13 +60,15 @@ def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, n
         spec = parse_spec(body)
     except InvalidSpec as error:
         return _refuse(str(error), before, seen, now)
-    decided = before.resolved.tensor_parallel if before.resolved else None
-    parallelism = decide_parallelism(spec, decided, seen.nodes)
+    was = before.resolved
+    # A status without the digest is of an earlier release, which has accepted the spec.
+    accepted = was is not None and was.planned_for in (None, planned_for(spec))
+    parallelism = decide_parallelism(spec, was.tensor_parallel if was else None, seen.nodes, accepted=accepted)
     if parallelism.refusal:
         return _refuse(parallelism.refusal, before, seen, now, Reason.DOES_NOT_FIT)
     replicas = replicas_of(seen, now)
     keep = not parallelism.guessed or any(r.ready for r in replicas)
-    resolved = _resolve(before, parallelism.tensor_parallel if keep else None, options)
+    resolved = _resolve(spec, before, parallelism.tensor_parallel if keep else None, options)
     image = spec.image or resolved.image or options.server_image
     template = pod_template(seen.owner.name, spec, image, parallelism.tensor_parallel, options)
     revision = revision_of(template)
@@ -137,14 +140,22 @@ def _refuse(
     return Plan(status=status if changed else None, notes=(note,) if changed else (), reason=problem)
 
 
-def _resolve(before: GptOssStatus, tensor_parallel: int | None, options: RenderOptions) -> ResolvedDefaults:
-    """Return the defaults of this object: those chosen before, so that an upgrade of the operator restarts nothing."""
+def _resolve(
+    spec: GptOssSpec, before: GptOssStatus, tensor_parallel: int | None, options: RenderOptions
+) -> ResolvedDefaults:
+    """Return the defaults of this object: those chosen before, so that an upgrade of the operator moves no image.
+
+    A server that would misunderstand the orders of this operator is replaced by the one that comes with it.
+    """
     chosen = before.resolved or ResolvedDefaults()
+    understands = chosen.orders_version == VERSION
     return ResolvedDefaults(
-        image=chosen.image or options.server_image,
+        image=(chosen.image if understands else None) or options.server_image,
+        orders_version=VERSION,
         gateway_image=chosen.gateway_image or options.gateway_image,
         activator_image=chosen.activator_image or options.activator_image,
         tensor_parallel=tensor_parallel,
+        planned_for=planned_for(spec),
     )
 
 
