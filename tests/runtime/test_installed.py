@@ -7,7 +7,6 @@ import pytest
 
 from gptoss_runtime.contract import ContractError
 from gptoss_runtime.engine_options import EngineOptions, Speculation, SpeculativeMethod
-from gptoss_runtime.model.gpus import GpuFacts
 from gptoss_runtime.orders import SERVER_ENV, ServerOrders, WeightsOrder
 from gptoss_runtime.server.args import PodFacts
 from gptoss_runtime.server.installed import known_variables, vllm_version
@@ -69,18 +68,6 @@ def test_a_compile_cache_is_made_and_tried(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert not facts_for(an_order("me/mine", compile_cache=str(tmp_path / "file"))).compile_cache_writable
     assert not facts_for(an_order("me/mine")).compile_cache_writable
-
-
-def test_gpus_are_asked_for_only_where_it_matters_which_they_are(tmp_path: Path) -> None:
-    def list_gpus() -> tuple[GpuFacts, ...]:
-        asked.append(True)
-        return (GpuFacts(name="NVIDIA L4", memory_bytes=2**34, capability=(8, 9)),) * 2
-
-    asked: list[bool] = []
-    assert read_facts(an_order("me/mine"), Settings(), {}, list_gpus=list_gpus).gpu_names == ()
-    assert not asked
-    orders = an_order("me/mine", compile_cache=str(tmp_path))
-    assert read_facts(orders, Settings(), {}, list_gpus=list_gpus).gpu_names == ("NVIDIA L4", "NVIDIA L4")
 
 
 def test_a_draft_model_is_looked_at_where_it_is_a_directory(tmp_path: Path) -> None:

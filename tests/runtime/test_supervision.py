@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gptoss_runtime.contract import Check, CheckResult, ExitCode, Phase
 from gptoss_runtime.orders import ServerOrders, WeightsOrder
 from tests.runtime.fake_engine import CACHE_TOKENS
-from tests.runtime.harness import PATIENCE_SECONDS, Server, a_model, an_order, running, scenario
+from tests.runtime.harness import PATIENCE_SECONDS, ROOT, Server, a_model, an_order, running, scenario
 
 
 def impatient(model: str, **changes: object) -> ServerOrders:
@@ -284,3 +284,28 @@ sys.exit("ValueError: no such weights")
         await server.said("Asked to stop")
         assert await server.ended() == ExitCode.START_FAILED
         assert server.message() == "vLLM did not start (exit status 1): ValueError: no such weights\n"
+
+
+SLOW_DRIVER = """\
+import os
+class NVMLError(Exception): ...
+def nvmlInit():
+    open(os.environ["DRIVER"]).read()
+    raise NVMLError("no GPU")
+"""
+
+
+@scenario
+async def test_probes_are_answered_while_a_driver_is_slow(tmp_path: Path) -> None:
+    (tmp_path / "pynvml.py").write_text(SLOW_DRIVER)
+    driver = tmp_path / "driver"
+    os.mkfifo(driver)
+    orders = an_order(a_model(tmp_path), compile_cache=str(tmp_path / "cache"))
+    slow = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "DRIVER": str(driver)}
+    async with running(orders, tmp_path, **slow) as server:
+        # Opened as soon as the server reads it.
+        gate = await asyncio.to_thread(driver.open, "w")
+        async with asyncio.timeout(10):
+            assert await server.get("/startupz") == (503, "the server is starting vLLM\n")
+        gate.close()
+        await server.phase(Phase.READY)

@@ -4,16 +4,19 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from gptoss_runtime.contract import TERMINATION_LOG, ContractError, ExitCode
+from gptoss_runtime.model.gpus import GpuFacts
 from gptoss_runtime.orders import ServerOrders
 from gptoss_runtime.server.args import BadOrdersError, Command, check_orders, plan_command
 from gptoss_runtime.server.process import StartError
 from gptoss_runtime.server.settings import Settings, read_facts, read_orders, read_settings
 from gptoss_runtime.server.verdict import exit_code, termination_message
 
+
+Plan = Callable[[Sequence[GpuFacts]], Command]
 
 log = logging.getLogger("gptoss_runtime.server")
 
@@ -38,12 +41,9 @@ def serve(environment: Mapping[str, str]) -> int:
         _leave_message(termination_log, str(error))
         return ExitCode.BAD_ORDERS
 
-    def plan() -> Command:
-        """Return vLLM's command, as the pod is now. Raises BadOrdersError. May wait for a driver."""
-        from gptoss_runtime.server.gpu_watch import GpuWatch  # noqa: PLC0415 - as below
-
-        facts = read_facts(orders, settings, environment, list_gpus=GpuWatch().list_gpus)
-        command = plan_command(orders, facts)
+    def plan(gpus: Sequence[GpuFacts]) -> Command:
+        """Return vLLM's command, as the pod is now. Raises BadOrdersError. May wait for a file system."""
+        command = plan_command(orders, read_facts(orders, settings, environment, gpus))
         for note in command.notes:
             log.info("%s", note)
         return command
@@ -51,7 +51,7 @@ def serve(environment: Mapping[str, str]) -> int:
     return _run(orders, plan, settings)
 
 
-def _run(orders: ServerOrders, plan: Callable[[], Command], settings: Settings) -> int:
+def _run(orders: ServerOrders, plan: Plan, settings: Settings) -> int:
     # Only now: bad orders are told in a tenth of a second, without loading an HTTP library.
     import asyncio  # noqa: PLC0415
 

@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -87,19 +87,15 @@ def read_facts(
     orders: ServerOrders,
     settings: Settings,
     environment: Mapping[str, str],
-    *,
-    list_gpus: Callable[[], Sequence[GpuFacts]] = tuple,
+    gpus: Sequence[GpuFacts] = (),
 ) -> PodFacts:
-    """Return what is to be known of this pod, from its file system, its environment, the kernel, and `list_gpus`.
-
-    GPUs are asked for only where it matters which they are, since a driver may take seconds.
-    """
+    """Return what is to be known of this pod with these GPUs, from its file system, its environment, and the kernel."""
     return PodFacts(
         model_directory=_look_at(orders.model) if is_directory(orders.model) else None,
         draft_directory=_look_at(draft) if is_directory(draft := _draft(orders)) else None,
         vllm_version=vllm_version(),
         known_variables=known_variables(),
-        gpu_names=tuple(gpu.name for gpu in list_gpus()) if orders.compile_cache else (),
+        gpu_names=tuple(gpu.name for gpu in gpus),
         compile_cache_writable=bool(orders.compile_cache) and _can_write(orders.compile_cache),
         device=environment.get("GPTOSS_DEVICE", ""),
         allowed_cpus=tuple(sorted(os.sched_getaffinity(0))),

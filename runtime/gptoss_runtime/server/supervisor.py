@@ -5,9 +5,10 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
+from gptoss_runtime.model.gpus import GpuFacts
 from gptoss_runtime.orders import WEIGHTS_ENV, Cloud, ServerOrders
 from gptoss_runtime.server.agent import serve_agent
 from gptoss_runtime.server.args import BadOrdersError, Command
@@ -31,7 +32,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger(__name__)
 
 
-async def run(orders: ServerOrders, plan: Callable[[], Command], settings: Settings) -> Ending:
+async def run(orders: ServerOrders, plan: Callable[[Sequence[GpuFacts]], Command], settings: Settings) -> Ending:
     """Run vLLM until it ends, by itself or because we were asked to stop, and return how it did.
 
     The weights are fetched first, where the orders say so. Raises BadOrdersError from `plan` or when the model has
@@ -64,8 +65,10 @@ async def run(orders: ServerOrders, plan: Callable[[], Command], settings: Setti
             ending = await life.fetch(settings.fetch_command, environment)
             if ending is not None:
                 return ending
-        command = plan()
-        planned = foresee(orders, command.environment, await asyncio.to_thread(gpus.list_gpus))
+        # In threads, since a driver or a file system may take its time, and probes are to be answered meanwhile.
+        found = await asyncio.to_thread(gpus.list_gpus)
+        command = await asyncio.to_thread(plan, found)
+        planned = foresee(orders, command.environment, found)
         board.note_plan(planned)
         if planned is not None and planned.refusal:
             raise BadOrdersError(planned.refusal)
