@@ -8,7 +8,12 @@ import pytest
 
 from gptoss_runtime.orders import WeightsOrder
 from gptoss_runtime.weights.choice import INDEX
-from gptoss_runtime.weights.marker import MARKER
+from gptoss_runtime.weights.fetch import fetch as bring
+from gptoss_runtime.weights.fetch import is_complete
+from gptoss_runtime.weights.marker import MARKER, MarkedFile
+from gptoss_runtime.weights.patience import Patience
+from gptoss_runtime.weights.sources import open_source
+from gptoss_runtime.weights.stage import Stage
 from tests.weights.program import JUNK, end_of, fetch, running, sums_in, tiny_model, tiny_sums
 from tests.weights.store import BUCKET, KEY_ID, Store, a_bucket, a_web_server
 
@@ -136,6 +141,39 @@ def test_brings_a_directory_of_a_web_server(tmp_path: Path) -> None:
         assert ended.status == 0, ended.lines
         assert {path.name for path in (tmp_path / "tiny").iterdir()} == {*files, MARKER}
         assert all((tmp_path / "tiny" / name).read_bytes() == content for name, content in files.items())
+
+
+def test_files_of_two_states_of_a_store_are_never_taken_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    old, new = ({"config.json": b'{"v": %d}' % v, "model.safetensors": b"%d" % v} for v in (1, 2))
+    directory = tmp_path / "tiny"
+
+    def run(order: WeightsOrder) -> None:
+        bring(order, open_source(order, {}), Patience())
+
+    with a_web_server({f"tiny/{name}": text for name, text in old.items()}) as server:
+        order = WeightsOrder(source=f"{server.address}/tiny", directory=str(directory))
+        run(order)
+        (directory / "config.json").unlink()
+        server.files.update({f"tiny/{name}": text for name, text in new.items()})
+        move_out = Stage.move_out
+
+        def stopped(stage: Stage, file: MarkedFile, place: Path) -> None:
+            move_out(stage, file, place)
+            raise OSError(f"stopped behind {file.name}")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Stage, "move_out", stopped)
+            with pytest.raises(OSError, match="stopped behind config"):
+                run(order)
+        assert sorted(path.name for path in directory.glob("[!.]*")) == ["config.json", "model.safetensors"]
+        assert not is_complete(directory, order)
+        run(order)
+    assert {name: (directory / name).read_bytes() for name in new} == new
 
 
 def test_a_web_server_without_ranges_is_told(tmp_path: Path) -> None:

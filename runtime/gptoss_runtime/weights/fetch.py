@@ -14,7 +14,15 @@ from gptoss_runtime.weights.choice import INDEX, needed_files
 from gptoss_runtime.weights.errors import BadOrderError, FetchError
 from gptoss_runtime.weights.listing import Contents, RemoteFile, Source
 from gptoss_runtime.weights.lock import locked
-from gptoss_runtime.weights.marker import MarkedFile, Marker, read_marker, sizes_in, sync_directory, write_marker
+from gptoss_runtime.weights.marker import (
+    MARKER,
+    MarkedFile,
+    Marker,
+    read_marker,
+    sizes_in,
+    sync_directory,
+    write_marker,
+)
 from gptoss_runtime.weights.patience import Patience, Stopped
 from gptoss_runtime.weights.progress import GB, Progress
 from gptoss_runtime.weights.room import require_room
@@ -114,6 +122,9 @@ def _fetch(order: WeightsOrder, source: Source, patience: Patience, stage: Stage
     require_room(directory, sum(file.size - stage.part_size(file) for file in missing))
     _bring(missing, source, patience, checker, stage)
     placed = [there for file in files if (there := stage.checked(file))]
+    if placed and not contents.commit:
+        # The old marker might fit a mixture of two states, which only a commit rules out: it knows sizes alone.
+        (directory / MARKER).unlink(missing_ok=True)
     for file in placed:
         stage.move_out(file, directory)
     sync_directory(directory)
