@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -105,8 +106,11 @@ def sync_directory(directory: Path) -> None:
 
 def sizes_in(directory: Path) -> dict[str, int]:
     """Return the files that lie in a directory, with their sizes in bytes. Raises OSError."""
-    try:
-        with os.scandir(directory) as entries:
-            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-    except FileNotFoundError:
-        return {}
+    sizes = {}
+    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            # Another fetch may move a file away while we look.
+            with suppress(FileNotFoundError):
+                if entry.is_file():
+                    sizes[entry.name] = entry.stat().st_size
+    return sizes
