@@ -2,16 +2,18 @@
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 from pathlib import Path
 
 import pytest
 from huggingface_hub import close_session
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gptoss_runtime.orders import WeightsOrder
+from gptoss_runtime.weights.check import Checker
 from gptoss_runtime.weights.choice import INDEX, needed_files
 from gptoss_runtime.weights.errors import FetchError, TransientError
 from gptoss_runtime.weights.fetch import decide_work, fetch
@@ -84,10 +86,15 @@ def test_a_repository_that_is_no_model_is_told(names: set[str], index: str | Non
         needed_files(names, index)
 
 
-@given(st.sets(st.text(alphabet="abc./~-", max_size=12).map(lambda stem: stem + ".safetensors")))
-def test_nothing_outside_of_the_listing_is_ever_chosen(names: set[str]) -> None:
+@given(st.sets(st.text(alphabet="abc./~-\\\0\n\ud800", max_size=12).map(lambda stem: stem + ".safetensors")))
+@example({"../x.safetensors", "/etc/x.safetensors", "a/../../x.safetensors", "\0.safetensors"})
+def test_no_name_of_a_listing_leads_out_of_the_directory(names: set[str]) -> None:
     listing = {"config.json", "model.safetensors", *names}
-    assert set(needed_files(listing, None)) <= listing
+    chosen = set(needed_files(listing, None))
+    assert {"config.json", "model.safetensors"} <= chosen <= listing
+    for name in chosen:
+        assert os.path.normpath(f"/weights/{name}") == f"/weights/{name}"
+        assert b"\0" not in os.fsencode(name)
 
 
 def a_file(name: str = "model.safetensors", size: int = 10, tag: str = "a") -> RemoteFile:
@@ -214,6 +221,21 @@ def test_a_refusal_of_the_file_system_names_user_and_owner(tmp_path: Path) -> No
     denied = explained(PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "x")), tmp_path / "x")
     assert str(denied).startswith(f"user {os.geteuid()} ")
     assert f"may not write to {tmp_path}/x: {tmp_path} belongs to user {os.geteuid()}" in str(denied)
+
+
+def test_the_owner_told_is_that_of_what_was_refused(tmp_path: Path) -> None:
+    part = tmp_path / "x.part"
+    part.write_bytes(b"of another user")
+    denied = explained(PermissionError(errno.EACCES, "Permission denied", str(part)), tmp_path)
+    assert f"may not write to {part}: {part} belongs to user {os.geteuid()}" in str(denied)
+
+
+def test_a_file_of_another_size_is_wrong_also_where_its_source_gives_no_digest(tmp_path: Path) -> None:
+    file = RemoteFile(name="model.safetensors", size=4)
+    (tmp_path / "part").write_bytes(b"four")
+    assert Checker().sha256(file, tmp_path / "part") == hashlib.sha256(b"four").hexdigest()
+    (tmp_path / "part").write_bytes(b"four and more")
+    assert Checker().sha256(file, tmp_path / "part") is None
 
 
 def test_a_name_that_does_not_resolve_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

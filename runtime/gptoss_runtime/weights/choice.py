@@ -27,8 +27,10 @@ def needed_files(names: AbstractSet[str], index: str | None) -> tuple[str, ...]:
 
     `index` is the text of `INDEX` where there is one. Never `original/` and `metal/`, which hold the same weights again
     in formats that vLLM does not read, nor pictures and texts for people.
+    A name that is no plain one, with a directory or signs that cannot be shown, is passed over.
     Raises FetchError where there are no weights, or fewer than the index names.
     """
+    names = {name for name in names if name.isprintable() and "/" not in name}
     if not names & _ROOTS:
         raise FetchError(f"there is no config.json (nor adapter_config.json) in it, but {_some(names)}")
     beside = {

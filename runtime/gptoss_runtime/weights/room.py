@@ -29,7 +29,7 @@ def explained(error: OSError, directory: Path) -> FetchError:
     match error.errno:
         case errno.EACCES | errno.EPERM:
             return FetchError(
-                f"user {_user()} may not write to {where}: {_owner(directory)}; let that user write there"
+                f"user {_user()} may not write to {where}: {_owner(Path(where))}; let that user write there"
             )
         case errno.EROFS:
             return FetchError(f"{where} is mounted read-only: mount the cache's volume writable")
