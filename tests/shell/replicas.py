@@ -1,7 +1,6 @@
 """Replicas that tests of asking speak for: real HTTP servers on loopback addresses."""
 
 import socket
-from asyncio import Transport
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -54,7 +53,7 @@ class Replica:
     def __init__(self, state: ReplicaState = READY) -> None:
         self.state = state
         self.asked = 0
-        self.transports: list[Transport] = []
+        self.transports: list[object] = []
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked += 1
