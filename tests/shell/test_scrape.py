@@ -167,6 +167,22 @@ def test_ready_replicas_that_cannot_be_reached_are_warned_of_once(caplog: pytest
     assert "NetworkPolicy" in record.getMessage()
 
 
+def test_replicas_that_speak_another_version_are_not_blamed_on_the_network(caplog: pytest.LogCaptureFixture) -> None:
+    async def later(_: web.Request) -> web.StreamResponse:
+        return web.Response(text='{"version": 99}')
+
+    async def scenario() -> None:
+        port = free_port()
+        scraping = Scraping(running("chat-r0-0", "127.0.0.11"), port=port)
+        async with served(later, "127.0.0.11", port), scraping.work():
+            await scraping.until(lambda: bool(caplog.records))
+
+    with caplog.at_level(logging.WARNING, logger="gptoss_operator.shell.scrape"):
+        asyncio.run(scenario())
+    (record,) = caplog.records
+    assert "its document is of version 99; this operator reads 1. Use the server image" in record.getMessage()
+
+
 def test_a_pods_address_is_read_as_kubernetes_writes_it() -> None:
     raw = {"metadata": {"name": "x", "uid": "u", "resourceVersion": "1"}, "status": {"podIP": "10.0.0.1"}}
     assert msgspec.convert(raw, Pod).status.pod_ip == "10.0.0.1"

@@ -12,7 +12,7 @@ from typing import Final
 
 from gptoss_operator.core.objects import Pod
 from gptoss_operator.shell.ask import Line
-from gptoss_operator.shell.samples import Samples
+from gptoss_operator.shell.samples import Result, Samples, ScrapeFailed
 from gptoss_operator.shell.store import Key, deployment_of, key_of
 from gptoss_operator.shell.telemetry import Telemetry
 from gptoss_runtime.contract import HEALTH_PORT
@@ -122,15 +122,20 @@ class Scraper:
             self._warned = True
             pod, failure = silent[0]
             logger.warning(
-                "%d of %d ready replicas do not say how they are, such as %s at %s: %s. Let the operator reach port %d "
-                "of the replicas' pods (NetworkPolicy); until then only what Kubernetes knows of them is shown",
+                "%d of %d ready replicas do not say how they are, such as %s at %s: %s. %s; until then only what "
+                "Kubernetes knows of them is shown",
                 len(silent),
                 len(ready),
                 "/".join(key_of(pod)),
                 pod.status.pod_ip,
                 failure.reason,
-                self._port,
+                self._remedy(failure),
             )
+
+    def _remedy(self, failure: ScrapeFailed) -> str:
+        if failure.result in (Result.UNREACHABLE, Result.LATE):
+            return f"Let the operator reach port {self._port} of the replicas' pods (NetworkPolicy)"
+        return "Use the server image that belongs to this operator (spec.image)"
 
 
 def _can_answer(pod: Pod) -> bool:
