@@ -138,6 +138,19 @@ def test_says_why_no_number_will_do() -> None:
     assert "lower spec.engine.pipelineParallel" in few.reason
 
 
+@pytest.mark.parametrize("product", ["NVIDIA-B200-MIG-1g.23gb", "NVIDIA-H20-MIG-2g.24gb"])
+def test_slices_of_gpus_share_no_model(product: str) -> None:
+    gpu = gpu_of_labels({"nvidia.com/gpu.product": product, "nvidia.com/gpu.memory": "21760"})
+    assert gpu is not None
+    two = advise(GPT_OSS_20B, gpu, Wish(tensor_parallel=2))
+    assert (two.fits, "slices of GPUs have no way to one another; use tensorParallel 1" in two.reason) == (False, True)
+    short = Wish(max_model_len=65536)
+    assert recommend_tensor_parallel(GPT_OSS_20B, gpu, short, gpus_per_node=7).tensor_parallel == 1
+    none = recommend_tensor_parallel(GPT_OSS_20B, gpu, Wish(), gpus_per_node=7)
+    assert none.tensor_parallel is None
+    assert none.reason.endswith("too little for one sequence of 131072 tokens: use maxModelLen 65536")
+
+
 @given(
     shape=st.sampled_from(sorted(SHAPES.values(), key=lambda shape: shape.name)),
     gpu=st.sampled_from(list(GPUS.values())),

@@ -48,6 +48,12 @@ def refuse(shape: ModelShape, gpu: Gpu, wish: Wish) -> str | None:
     if size not in TENSOR_PARALLEL_SIZES or shape.kv_heads % size:
         sizes = ", ".join(str(s) for s in TENSOR_PARALLEL_SIZES if shape.kv_heads % s == 0)
         return f"tensorParallel {size}: {shape.name} has {shape.kv_heads} key-value heads, use one of {sizes}"
+    number = size * wish.engine.pipeline_parallel_size
+    if gpu.is_slice and number > 1:
+        return (
+            f"{shape.name} on {number} of {gpu.name}: slices of GPUs have no way to one another; "
+            "use tensorParallel 1 without pipelineParallel, or whole GPUs"
+        )
     capability = gpu.capability
     if capability and capability < OLDEST_CAPABILITY:
         have = ".".join(map(str, capability))
@@ -83,7 +89,8 @@ def recommend_tensor_parallel(
     everything but the size. `gpus_per_node` bounds it, where it is known.
     """
     stages = wish.engine.pipeline_parallel_size
-    sizes = [s for s in TENSOR_PARALLEL_SIZES if gpus_per_node is None or s * stages <= gpus_per_node]
+    all_sizes = TENSOR_PARALLEL_SIZES[:1] if gpu.is_slice else TENSOR_PARALLEL_SIZES
+    sizes = [s for s in all_sizes if gpus_per_node is None or s * stages <= gpus_per_node]
     if not sizes:
         reason = f"a replica takes at least {stages} GPUs, {_no_node_has_more(gpus_per_node)}"
         return Recommendation(tensor_parallel=None, reason=f"{reason}: lower spec.engine.pipelineParallel")
@@ -93,7 +100,7 @@ def recommend_tensor_parallel(
         if best := next((w for w, room in zip(wishes, rooms, strict=True) if room >= enough), None):
             return Recommendation(tensor_parallel=best.tensor_parallel, reason=advise(shape, gpu, best).reason)
     reason = advise(shape, gpu, wishes[-1]).reason
-    if gpus_per_node is not None and gpus_per_node < TENSOR_PARALLEL_SIZES[-1] * stages:
+    if gpus_per_node is not None and gpus_per_node < all_sizes[-1] * stages:
         reason += f" ({_no_node_has_more(gpus_per_node)})"
     return Recommendation(tensor_parallel=None, reason=reason)
 

@@ -106,7 +106,13 @@ def _described(product: str, labels: Mapping[str, str]) -> Gpu | None:
         capability = _capability(labels)
         if not memory:
             return None
-        return Gpu(name=product, memory_bytes=memory, kernel=kernel_of(capability), capability=capability)
+        return Gpu(
+            name=product,
+            memory_bytes=memory,
+            kernel=kernel_of(capability),
+            capability=capability,
+            is_slice=slice_of is not None,
+        )
     if slice_of:
         gpu = _sliced(gpu, slice_of[1])
     return replace(gpu, memory_bytes=memory) if gpu and memory else gpu
@@ -119,7 +125,8 @@ def _sliced(gpu: Gpu | None, size: str) -> Gpu | None:
         return gpu
     if gigabytes is None:
         return None
-    return replace(gpu, name=f"{gpu.name} slice {size}", memory_bytes=int(gigabytes[1]) * 10**9)
+    memory_bytes = int(gigabytes[1]) * 10**9
+    return replace(gpu, name=f"{gpu.name} slice {size}", memory_bytes=memory_bytes, is_slice=True)
 
 
 def _amd(labels: Mapping[str, str]) -> Gpu | None:

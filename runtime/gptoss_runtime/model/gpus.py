@@ -65,6 +65,8 @@ class Gpu:
     """Kernels that vLLM takes for MXFP4 experts where the user names none."""
     capability: tuple[int, int] | None
     """Compute capability, such as (9, 0). None: not an NVIDIA GPU, or not known."""
+    is_slice: bool = False
+    """Whether it is a part of a GPU (NVIDIA's MIG), which has no way to other parts or GPUs."""
 
     @property
     def is_amd(self) -> bool:
