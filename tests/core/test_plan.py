@@ -122,6 +122,26 @@ def test_an_invalid_spec_changes_the_status_only_and_names_the_field() -> None:
     assert any(c.type is ConditionType.AVAILABLE and c.status == "True" for c in plan.status.conditions)
 
 
+def test_while_a_spec_is_refused_the_status_says_whether_what_runs_still_answers() -> None:
+    cluster = Cluster(a_body(replicas=2))
+    cluster.run()
+    cluster.body["spec"]["tensorParallel"] = 3
+    cluster.run()
+    assert conditions(cluster.body)["Available"] == ("True", "ReplicasReady")
+    cluster.unready = {0, 1}
+    cluster.pods = {}
+    cluster.pass_once()
+    quiet = cluster.run()
+    assert conditions(cluster.body)["Available"] == ("False", "NoReplicaReady")
+    assert conditions(cluster.body)["Stalled"] == ("True", "InvalidSpec")
+    assert cluster.body["status"]["ready"] == "0/2"
+    assert quiet.notes == ()
+    cluster.unready, cluster.pods = set(), {}
+    cluster.body["spec"]["tensorParallel"] = 1
+    cluster.run()
+    assert cluster.body["status"]["ready"] == "2/2"
+
+
 @pytest.mark.parametrize("argument", ["--kv-cache-dtype=fp8", "--kv_cache_dtype", "--no-enable-prefix-caching"])
 def test_an_argument_that_a_release_has_made_its_own_is_refused_before_it_stops_a_replica(argument: str) -> None:
     cluster = Cluster(a_body(replicas=1))

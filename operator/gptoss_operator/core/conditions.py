@@ -30,6 +30,11 @@ class Finding:
     message: str
 
 
+NOTHING_WRONG = Finding(
+    type=ConditionType.DEGRADED, holds=False, reason=Reason.AS_EXPECTED, message="nothing is known to be wrong"
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayView:
     """The gateway pods as a whole."""
@@ -46,6 +51,11 @@ def refused(problem: str, reason: Reason = Reason.INVALID_SPEC) -> tuple[Finding
         Finding(type=ConditionType.ACCEPTED, holds=False, reason=reason, message=problem),
         Finding(type=ConditionType.STALLED, holds=True, reason=reason, message=problem),
     )
+
+
+def answering(owner: Owner, desired: int, replicas: Sequence[Replica], ready_gateways: int) -> Finding:
+    """Return whether what runs answers requests, whatever the spec says now."""
+    return _available(owner, desired, replicas, ready_gateways, NOTHING_WRONG)
 
 
 def assess(
@@ -66,7 +76,7 @@ def assess(
     accepted = _accepted(planned, [problem for problem in problems if problem.reason not in BESIDE])
     degraded = _degraded(owner, replicas, gateway, weights, problems)
     progressing = _waiting_for(passing) or _fetching(weights) or _progressing(owner, replicas, steps, gateway)
-    available = _available(owner, desired, replicas, gateway, degraded)
+    available = _available(owner, desired, replicas, gateway.ready, degraded)
     stalled = not accepted.holds or (degraded.reason in STALLING and not any(r.ready for r in replicas))
     stalled = stalled or weights.stage is Stage.FAILED
     kstatus: tuple[Finding, ...] = ()
@@ -109,14 +119,14 @@ def _accepted(planned: str, problems: Sequence[Problem]) -> Finding:
 
 
 def _available(
-    owner: Owner, desired: int, replicas: Sequence[Replica], gateway: GatewayView, degraded: Finding
+    owner: Owner, desired: int, replicas: Sequence[Replica], ready_gateways: int, degraded: Finding
 ) -> Finding:
     """Return whether requests are answered. If not, the reason is what is wrong, as far as it is known."""
     ready = [replica(owner.name, r.slot) for r in replicas if r.ready]
     if desired == 0 and not ready:
         return _not_available(Reason.SCALED_TO_ZERO, "no replicas are asked for")
-    if ready and gateway.ready:
-        message = f"{len(ready)} of {desired} replicas answer, through {gateway.ready} gateway pods"
+    if ready and ready_gateways:
+        message = f"{len(ready)} of {desired} replicas answer, through {ready_gateways} gateway pods"
         return Finding(type=ConditionType.AVAILABLE, holds=True, reason=Reason.REPLICAS_READY, message=message)
     if degraded.holds:
         return _not_available(degraded.reason, degraded.message)
@@ -204,10 +214,7 @@ def _degraded(
         gateway.trouble and _wrong(Reason.GATEWAY_FAILED, f"gateway: {gateway.trouble.message}"),
         _problems(kinds),
     )
-    nothing = Finding(
-        type=ConditionType.DEGRADED, holds=False, reason=Reason.AS_EXPECTED, message="nothing is known to be wrong"
-    )
-    return next((found for found in candidates if found), nothing)
+    return next((found for found in candidates if found), NOTHING_WRONG)
 
 
 def _failing(owner: Owner, replicas: Sequence[Replica]) -> Finding | None:

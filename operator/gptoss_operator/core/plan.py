@@ -18,7 +18,7 @@ from gptoss_operator.api.status import ConditionType, GptOssStatus, Interruption
 from gptoss_operator.core.actions import Annotate, Apply, Delete, Note, Plan
 from gptoss_operator.core.capacity import decide_parallelism, planned_for
 from gptoss_operator.core.changes import applies_of, leftovers, replica_deletes
-from gptoss_operator.core.conditions import Finding, GatewayView, assess, dated, refused
+from gptoss_operator.core.conditions import Finding, GatewayView, answering, assess, dated, refused
 from gptoss_operator.core.fleet import (
     POD_EXPECTED_WITHIN,
     Action,
@@ -31,6 +31,7 @@ from gptoss_operator.core.fleet import (
 from gptoss_operator.core.health import PENDING_TOO_LONG, PodState, judge
 from gptoss_operator.core.notes import notes_of
 from gptoss_operator.core.notices import shown
+from gptoss_operator.core.objects import Pod
 from gptoss_operator.core.observation import ChildKey, Manifest, Observation, Owner
 from gptoss_operator.core.parse import parse_spec, parse_status
 from gptoss_operator.core.render.disruption import disruption_budget
@@ -128,16 +129,32 @@ def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, n
 def _refuse(
     problem: str, before: GptOssStatus, seen: Observation, now: datetime, reason: Reason = Reason.INVALID_SPEC
 ) -> Plan:
-    """Return the plan for a spec that cannot be carried out: say so, and touch nothing."""
-    conditions = dated(refused(problem, reason), before.conditions, seen.owner.generation, now)
-    said = {condition.type for condition in conditions} | {ConditionType.RECONCILING}
-    kept = tuple(condition for condition in before.conditions if condition.type not in said)
+    """Return the plan for a spec that cannot be carried out: say so, and touch nothing.
+
+    What runs goes on running, and the status goes on saying how much of it answers.
+    """
+    findings = refused(problem, reason)
+    counts: dict[str, Any] = {}
+    if before.desired_replicas is not None:
+        replicas = replicas_of(seen, now)
+        ready = sum(r.ready for r in replicas)
+        gateways = _ready_pods(seen.gateway_pods, seen, now)
+        counts = {
+            "replicas": sum(r.exists for r in replicas),
+            "ready_replicas": ready,
+            "ready": f"{ready}/{before.desired_replicas}",
+            "ready_gateways": gateways,
+        }
+        findings += (answering(seen.owner, before.desired_replicas, replicas, gateways),)
+    accepted, *others = dated(findings, before.conditions, seen.owner.generation, now)
+    said = {condition.type for condition in (accepted, *others)} | {ConditionType.RECONCILING}
+    kept = (condition for condition in before.conditions if condition.type not in said)
     status = before.model_copy(
-        update={"observed_generation": seen.owner.generation, "conditions": (conditions[0], *kept, *conditions[1:])}
+        update={**counts, "observed_generation": seen.owner.generation, "conditions": (accepted, *kept, *others)}
     )
+    told = next((c.message for c in before.conditions if c.type is ConditionType.ACCEPTED), None) == accepted.message
     note = Note(type="Warning", reason=reason, action="Validate", message=problem)
-    changed = status != before
-    return Plan(status=status if changed else None, notes=(note,) if changed else (), reason=problem)
+    return Plan(status=status if status != before else None, notes=() if told else (note,), reason=problem)
 
 
 def _resolve(
@@ -193,12 +210,16 @@ def _replica_sets(seen: Observation, steps: Sequence[Step], template: Manifest) 
     return _by_key(*(replica_set(seen.owner, s.slot, template) for s in steps if s.action is not Action.REMOVE))
 
 
+def _ready_pods(pods: Sequence[Pod], seen: Observation, now: datetime) -> int:
+    return sum(judge(pod, seen.nodes, now).state is PodState.READY for pod in pods)
+
+
 def _gateway_view(spec: GptOssSpec, seen: Observation, now: datetime) -> GatewayView:
     judged = [judge(pod, seen.nodes, now) for pod in seen.gateway_pods]
     failing = [judgement for judgement in judged if judgement.state is PodState.FAILING]
     return GatewayView(
         desired=spec.routing.gateway.replicas,
-        ready=sum(judgement.state is PodState.READY for judgement in judged),
+        ready=_ready_pods(seen.gateway_pods, seen, now),
         trouble=failing[0] if failing else None,
     )
 
