@@ -1,6 +1,7 @@
 """A replica whose machine is announced to go, by a metadata service as AWS has it."""
 
 import json
+import os
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -129,8 +130,11 @@ async def test_a_rebalance_is_told_and_changes_nothing(tmp_path: Path) -> None:
 async def test_a_replica_that_is_not_ready_yet_stays_so_when_its_machine_goes(tmp_path: Path) -> None:
     orders = an_order(a_model(tmp_path), cloud=Cloud.AWS)
     async with aws() as metadata:
-        metadata.take(60)
-        async with running(orders, tmp_path, GPTOSS_METADATA_URL=metadata.url) as server:
+        metadata.take(20)
+        gate = tmp_path / "gate"
+        os.mkfifo(gate)
+        loads = {"FAKE_LOAD": str(gate), "GPTOSS_METADATA_URL": metadata.url}
+        async with running(orders, tmp_path, **loads) as server:
             await server.phase(Phase.DRAINING)
             assert (await server.get("/readyz"))[0] == 503
             server.signal(signal.SIGTERM)
