@@ -49,7 +49,6 @@ class Fake:
         self.health_status = 200
         self.health_hangs = False
         self.finish = asyncio.Event()
-        self.in_flight = 0
         self.engine = FakeEngine()
         self.engine.lie = os.environ.get("FAKE_LIE", "")
         self.middleware = Middleware(self.app)
@@ -58,9 +57,6 @@ class Fake:
         if self.health_hangs:
             await asyncio.Event().wait()
         return web.Response(status=self.health_status)
-
-    async def load(self, _: web.Request) -> web.Response:
-        return web.json_response({"server_load": self.in_flight})
 
     async def metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest())
@@ -74,17 +70,13 @@ class Fake:
         return web.json_response({"arguments": sys.argv[1:], "environment": dict(os.environ)})
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.in_flight += 1
-        try:
-            body = (await receive())["body"]
-            if scope["path"].endswith("/chat/completions"):
-                await answer(send, 200, await self.engine.answer_chat())
-            elif b"logprobs" in body:
-                await answer(send, *await self.engine.answer_probe())
-            else:
-                await self.stream(scope, receive, send)
-        finally:
-            self.in_flight -= 1
+        body = (await receive())["body"]
+        if scope["path"].endswith("/chat/completions"):
+            await answer(send, 200, await self.engine.answer_chat())
+        elif b"logprobs" in body:
+            await answer(send, *await self.engine.answer_probe())
+        else:
+            await self.stream(scope, receive, send)
 
     async def stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer until told to finish, or until the client is gone."""
@@ -202,7 +194,6 @@ async def serve(port: int) -> None:
     app.add_routes(
         [
             web.get("/health", fake.health),
-            web.get("/load", fake.load),
             web.get("/metrics", fake.metrics),
             web.get("/fake/arguments", fake.arguments),
             web.get("/v1/models", fake.models),

@@ -119,7 +119,6 @@ async def test_nobody_there_is_told_as_a_value() -> None:
         engine = Engine(session, port, cut_token="token")
         assert await engine.ask_health() is Answer.DOWN
         assert await engine.ask_in_flight() is None
-        assert await engine.ask_load() is None
         assert await engine.read_numbers() == (None, True)
         assert await engine.cut() == ""
         assert not await engine.lift_cut()

@@ -101,9 +101,11 @@ def test_the_sum_over_label_values_is_the_whole(values: dict[str, int]) -> None:
     assert sum(total(samples, "a", l=label) or 0 for label in label_values(samples, "a", "l")) == sum(values.values())
 
 
-def test_requests_in_flight_are_the_larger_of_two_counts() -> None:
+def test_requests_in_flight_are_the_larger_of_two_counts_without_our_own() -> None:
     engine = Numbers(gauges={"requests_running": 2.0, "requests_waiting": 3.0})
-    assert in_flight(None, None) is None
-    assert in_flight(None, engine) == 5
-    assert in_flight(7, engine) == 7
-    assert in_flight(-1, Numbers()) == 0
+    assert in_flight(None, Numbers(), 0) is None
+    assert in_flight(None, engine, 0) == 5
+    assert in_flight(7, engine, 1) == 7
+    assert in_flight(0, engine, 1) == 4
+    assert in_flight(0, Numbers(gauges={"requests_running": 0.0}), 1) == 0
+    assert in_flight(2, Numbers(), 1) == 2

@@ -17,7 +17,7 @@ METRICS_TIMEOUT_SECONDS = 3.0
 CUT_TIMEOUT_SECONDS = 1.5
 """The middleware answers after a second, whatever its clients do."""
 _NOT_FOUND = 404
-_LOOPBACK = ("127.0.0.1", "::1")
+_LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,16 +66,15 @@ class Engine:
         except aiohttp.ClientError:
             return Answer.DOWN
 
-    async def ask_load(self) -> int | None:
-        """Return how many requests vLLM's front holds; None when it does not say."""
-        load = (await self._ask("/load")).get("server_load")
-        return load if isinstance(load, int) else None
-
     async def ask_in_flight(self) -> Mapping[str, int] | None:
-        """Return how many unfinished requests our middleware counts by the client's address; None when it is silent."""
-        document = await self._ask(IN_FLIGHT_PATH)
-        counts = document.get("in_flight")
-        return _without(counts, self._own) if isinstance(counts, dict) else None
+        """Return how many unfinished requests of clients our middleware counts by address; None when it is silent.
+
+        vLLM's own /load goes down twice for some clients that hang up, and never for answers that are cancelled.
+        """
+        own = self._own
+        counts = (await self._ask(IN_FLIGHT_PATH)).get("in_flight")
+        # One of ours that came or went meanwhile may not have been counted: too many is the better error.
+        return _without(counts, min(own, self._own)) if isinstance(counts, dict) else None
 
     async def ask_models(self) -> Models | None:
         """Return what vLLM lists as its models; None when it is silent."""

@@ -71,19 +71,20 @@ class Watcher:
 
     async def _look(self) -> None:
         board, began_at, own = self._board, time.monotonic(), self._engine.own_requests
-        answer, load, numbers = await asyncio.gather(
-            self._engine.ask_health(), self._engine.ask_load(), self._numbers(began_at)
+        answer, counts, numbers = await asyncio.gather(
+            self._engine.ask_health(), self._engine.ask_in_flight(), self._numbers(began_at)
         )
         cpu_seconds = read_cpu_seconds(self._pid)
         now, own = time.monotonic(), min(own, self._engine.own_requests)
+        held = None if counts is None else sum(counts.values())
         if numbers is not None:
             board.numbers = numbers
-            board.watch = after_numbers(board.watch, _work(numbers), held=_clients(load, own), at=now)
+            board.watch = after_numbers(board.watch, _work(numbers), held=held, at=now)
         board.watch = after_health(board.watch, answer, at=now, cpu_seconds=cpu_seconds)
         if answer is not Answer.UP:
             # Old numbers must not be shown as new ones.
             board.numbers = Numbers()
-        board.in_flight = _clients(in_flight(load, board.numbers), own) if answer is Answer.UP else None
+        board.in_flight = in_flight(held, board.numbers, own) if answer is Answer.UP else None
         board.looked_at = began_at
 
     async def _numbers(self, now: float) -> Numbers | None:
@@ -143,11 +144,6 @@ class Watcher:
         if before.wrong and not board.watch.wrong:
             log.info("The probe's answer is again what it was at the start")
         self._wake()
-
-
-def _clients(requests: int | None, own: int) -> int | None:
-    """Return how many of these requests are clients' and not our own."""
-    return None if requests is None else max(0, requests - own)
 
 
 def _work(numbers: Numbers) -> Work | None:

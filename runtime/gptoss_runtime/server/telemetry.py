@@ -55,18 +55,18 @@ def numbers_of(exposition: str) -> Numbers:
     return Numbers(counters=_known(counters), gauges=_known(gauges))
 
 
-def in_flight(load: int | None, numbers: Numbers | None) -> int | None:
-    """Return how many requests are in vLLM; None when nothing told.
+def in_flight(held: int | None, numbers: Numbers, own: int) -> int | None:
+    """Return how many requests of clients are in vLLM; None when nothing told.
 
-    The larger of two counts. `/load` counts answers until their last byte was handed over, the engine counts until the
-    last token; but `/load` goes down twice for some clients that hang up, so it alone may be too low.
+    The larger of two counts: the front `held` answers until their last byte was handed over; the engine counts until the
+    last token, `own` requests of the server included.
     """
-    gauges = numbers.gauges if numbers else {}
+    gauges = numbers.gauges
     engine = [gauges[name] for name in (Gauge.REQUESTS_RUNNING, Gauge.REQUESTS_WAITING) if name in gauges]
-    counts = [int(sum(engine))] if engine else []
-    if load is not None:
-        counts.append(max(load, 0))
-    return max(counts) if counts else None
+    counts = [max(0, int(sum(engine)) - own)] if engine else []
+    if held is not None:
+        counts.append(held)
+    return max(counts, default=None)
 
 
 def _cache_tokens(samples: Iterable[Sample]) -> float | None:
