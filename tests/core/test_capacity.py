@@ -150,7 +150,7 @@ def test_a_guess_is_remembered_when_a_replica_has_worked_with_it() -> None:
 
 
 def test_a_guess_is_decided_anew_when_the_spec_says_that_it_does_not_fit() -> None:
-    decided = decide_parallelism(a_spec(gpu={"type": "L4"}), 1, {}, accepted=True)
+    decided = decide_parallelism(a_spec(gpu={"type": "L4"}), 1, {}, accepted=False)
     assert (decided.tensor_parallel, decided.refusal) == (8, None)
     fits = decide_parallelism(a_spec(gpu={"type": "H100-80GB"}), 1, {}, accepted=True)
     assert fits.tensor_parallel == 1
@@ -173,6 +173,13 @@ def test_nodes_alone_never_refuse_what_an_earlier_release_has_accepted() -> None
     accepted = plan.status.conditions[0]
     assert (accepted.status, accepted.reason) == ("True", Reason.VALID)
     assert "use tensorParallel 8" in accepted.message
+
+
+def test_the_planner_of_a_later_release_changes_nothing_that_was_accepted() -> None:
+    kept = decide_parallelism(a_spec(gpu={"type": "L4"}), 4, {}, accepted=True)
+    assert (kept.tensor_parallel, kept.refusal) == (4, None)
+    stated = decide_parallelism(a_spec(gpu={"type": "L4"}, tensorParallel=2), 2, {}, accepted=True)
+    assert (stated.tensor_parallel, stated.refusal) == (2, None)
 
 
 def test_a_changed_spec_that_no_known_gpu_holds_is_refused_before_it_replaces_what_runs() -> None:

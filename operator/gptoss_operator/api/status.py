@@ -109,7 +109,7 @@ class ResolvedDefaults(ApiModel):
     tensor_parallel: int | None = None
     """GPUs that share the model. A spec that says `auto` keeps them."""
     planned_for: str | None = None
-    """Digest of the model, options and GPUs whose memory plan was accepted. Nodes alone do not make it refused."""
+    """Digest of the model, options and GPUs whose memory plan was accepted. It is not refused later."""
 
 
 class CachedWeights(ApiModel):

@@ -49,7 +49,7 @@ class KnownGpus:
     per_node: Mapping[str, int]
     """Most GPUs that one node has, by the kind's name; a kind that no node is seen of is absent."""
     stated: bool
-    """The spec says which, so that no node changes it."""
+    """The spec says which, whatever nodes there are."""
 
 
 def planned_for(spec: GptOssSpec) -> str:
@@ -72,9 +72,9 @@ def decide_parallelism(
     """Return how many GPUs share the model, and whether that fits.
 
     For `auto` the number that was decided `before` stays, whatever nodes come and go, since another would start all
-    replicas again. It is decided anew only where no GPU holds it and the spec has changed since (it is not the one that
-    was `accepted`), or itself says which GPUs there are: then no replica can run that would be disturbed. For the same
-    reason nodes alone never refuse a spec that was accepted.
+    replicas again. It is decided anew only where no GPU holds it and this is not the spec that was `accepted`: then no
+    replica can run that would be disturbed. For the same reason neither nodes nor the planner of a later release refuse
+    a spec that was accepted.
     """
     shape = SHAPES.get(spec.model.name or "")
     if shape is None:
@@ -83,11 +83,10 @@ def decide_parallelism(
     if not gpus.kinds:
         return _unplanned(spec, before, NO_GPU_KNOWN)
     wish = wish_of(server_orders("", spec, 1))
-    binding = gpus.stated or not accepted
     if spec.tensor_parallel != AUTO:
-        return _checked(shape, gpus, replace(wish, tensor_parallel=spec.tensor_parallel), "", binding=binding)
+        return _checked(shape, gpus, replace(wish, tensor_parallel=spec.tensor_parallel), "", binding=not accepted)
     if before is not None:
-        kept = _checked(shape, gpus, replace(wish, tensor_parallel=before), " as decided before", binding=binding)
+        kept = _checked(shape, gpus, replace(wish, tensor_parallel=before), " as decided before", binding=not accepted)
         if kept.refusal is None:
             return kept
     return _chosen(shape, gpus, wish)
