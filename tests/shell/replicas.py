@@ -4,6 +4,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 from aiohttp import web
 
@@ -53,7 +54,7 @@ class Replica:
     def __init__(self, state: ReplicaState = READY) -> None:
         self.state = state
         self.asked = 0
-        self.transports: list[object] = []
+        self.transports: list[Any] = []
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked += 1
