@@ -47,16 +47,6 @@ class ModelShape:
     mxfp4_experts: bool
     """Experts in 4.25 bits for each weight, otherwise in 16."""
 
-    @property
-    def full_layers(self) -> int:
-        """Layers that look at all tokens."""
-        return self.layers if self.sliding_window is None else self.layers // 2
-
-    @property
-    def sliding_layers(self) -> int:
-        """Layers that look at the last `sliding_window` tokens."""
-        return self.layers - self.full_layers
-
 
 GPT_OSS_120B: Final = ModelShape(
     name="gpt-oss-120b",
