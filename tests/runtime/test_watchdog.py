@@ -34,7 +34,7 @@ WRONG = "its answers are wrong: token 1 is another"
 
 
 def working(step: float, requests: int = 2) -> Work:
-    return Work(requests=requests, signature=(step, float(requests)))
+    return Work(requests=requests, running=requests, signature=(step, float(requests)))
 
 
 def looks(
@@ -58,6 +58,9 @@ def a_probe(outcome: Outcome, at: float = 100.0, *, seconds: float = 0.1, distur
     return Probed(outcome=outcome, reason=reason, started_at=at - seconds, ended_at=at, disturbed=disturbed)
 
 
+WAITING = Work(requests=3, running=0, signature=(5.0, 0.0, 3.0))
+
+
 def frozen(seconds: float) -> list[Work | None]:
     return [working(1.0)] * (int(seconds / LOOK) + 1)
 
@@ -72,8 +75,7 @@ def test_an_engine_with_requests_that_takes_no_step_is_taken_out_and_then_ended(
 
 
 def test_requests_that_wait_while_none_runs_are_a_stall_as_well() -> None:
-    waiting: list[Work | None] = [Work(requests=3, signature=(5.0, 0.0, 3.0))] * 61
-    assert find(looks(NEW, waiting), LIMITS).fault == STALLED
+    assert find(looks(NEW, [WAITING] * 61), LIMITS).fault == STALLED
 
 
 def test_one_step_heals() -> None:
@@ -84,7 +86,9 @@ def test_one_step_heals() -> None:
 
 def test_a_long_prompt_is_progress_though_vllm_counts_no_step() -> None:
     # Only the cache fills up.
-    prefill: list[Work | None] = [Work(requests=1, signature=(7.0, index // 40 * 0.01)) for index in range(400)]
+    prefill: list[Work | None] = [
+        Work(requests=1, running=1, signature=(7.0, index // 40 * 0.01)) for index in range(400)
+    ]
     watch = NEW
     for end in range(1, len(prefill), 7):
         watch = looks(NEW, prefill[:end])
@@ -195,6 +199,27 @@ def test_a_probe_that_had_to_wait_for_others_says_nothing() -> None:
     assert find(after_probe(watch, a_probe(Outcome.UNANSWERED, disturbed=True)), LIMITS) == NOTHING
     moved = replace(watch, alive_at=95.0)
     assert find(after_probe(moved, a_probe(Outcome.UNANSWERED, seconds=10.0)), LIMITS) == NOTHING
+
+
+def test_requests_that_wait_for_something_else_are_no_stall_while_the_engine_answers_probes() -> None:
+    watch = NEW
+    for start in range(0, 600, 15):
+        watch = looks(watch, [WAITING] * 30, start=start, held=3)
+        assert not probe_due(watch, LIMITS, held=3, at=start + 14.5)
+        watch = after_numbers(watch, WAITING, held=3, at=start + 15.0)
+        assert find(watch, LIMITS) == NOTHING
+        assert probe_due(watch, LIMITS, held=3, at=start + 15.0)
+        watch = after_probe(watch, a_probe(Outcome.RIGHT, at=start + 15.0))
+    unanswered = after_probe(looks(NEW, [WAITING] * 51, held=3), a_probe(Outcome.UNANSWERED, at=25.0, seconds=10.0))
+    assert find(unanswered, LIMITS).fault == UNANSWERED
+
+
+def test_a_queue_that_was_full_for_a_moment_is_asked_again_at_once() -> None:
+    # All others had been answered when the refusal came.
+    watch = after_probe(looks(NEW, IDLE), a_probe(Outcome.BUSY))
+    assert not probe_due(watch, LIMITS, held=0, at=100.5)
+    assert probe_due(watch, LIMITS, held=0, at=101.0)
+    assert find(looks(after_probe(watch, a_probe(Outcome.RIGHT, at=101.0)), IDLE * 300, start=101.0), LIMITS) == NOTHING
 
 
 def test_a_full_queue_before_an_engine_that_knows_of_no_request_is_a_stall() -> None:

@@ -152,7 +152,8 @@ def _work(numbers: Numbers) -> Work | None:
     running, waiting = (values.get(name) for name in (Gauge.REQUESTS_RUNNING, Gauge.REQUESTS_WAITING))
     if running is None or waiting is None:
         return None
-    return Work(requests=int(running + waiting), signature=tuple(values.get(name) for name in _SIGNATURE))
+    signature = tuple(values.get(name) for name in _SIGNATURE)
+    return Work(requests=int(running + waiting), running=int(running), signature=signature)
 
 
 def _tell(probed: Probed) -> None:

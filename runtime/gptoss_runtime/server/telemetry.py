@@ -58,8 +58,8 @@ def numbers_of(exposition: str) -> Numbers:
 def in_flight(held: int | None, numbers: Numbers, own: int) -> int | None:
     """Return how many requests of clients are in vLLM; None when nothing told.
 
-    The larger of two counts: the front `held` answers until their last byte was handed over; the engine counts until the
-    last token, `own` requests of the server included.
+    The larger of two counts: the front `held` answers until their last byte was handed over; the engine counts until
+    the last token, `own` requests of the server included.
     """
     gauges = numbers.gauges
     engine = [gauges[name] for name in (Gauge.REQUESTS_RUNNING, Gauge.REQUESTS_WAITING) if name in gauges]

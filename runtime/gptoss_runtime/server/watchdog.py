@@ -1,7 +1,8 @@
 """Whether the engine makes progress. Pure.
 
 vLLM's `/health` says 200 while its engine hangs, and the engine's numbers stay what they were. So the evidence is what
-moves: the engine's own numbers while it has requests, a probe's answer while it has none.
+moves: the engine's own numbers while it has requests, a probe's answer while none of them runs. Requests may wait for
+minutes without a step, as for the grammar of a structured output, before an engine that is well.
 
 What the windows mean. vLLM reports after each step. The longest step is one prefill of `max_num_batched_tokens`, which
 takes seconds on the slowest GPU, and the first step of a new shape, which may compile a kernel: tens of seconds on a
@@ -63,6 +64,7 @@ class Work:
 
     requests: int
     """Running and waiting."""
+    running: int
     signature: tuple[float | None, ...]
     """Its counters and gauges; two different ones have a step between them."""
 
@@ -201,18 +203,22 @@ def after_probe(watch: Watch, probed: Probed) -> Watch:
 
 
 def probe_due(watch: Watch, limits: WatchLimits, *, held: int | None, at: float) -> bool:
-    """Return whether to probe now. Never while requests run or wait, so that a probe is never in anyone's way.
+    """Return whether to probe now. Never while requests run, nor while they wait their turn: it is in nobody's way.
 
     `held` is the number of requests that the front has; None when it did not say.
     """
     # Without numbers of now, what the front says of its own requests decides.
     work = watch.work if watch.worked_at is not None else None
     requests = held if work is None else work.requests
-    if watch.answer is not Answer.UP or (requests != 0 and not watch.suspect_seconds):
+    # None of its requests runs, and it takes no step: it hangs, or they wait for something else than their turn.
+    waits = bool(work and work.requests and not work.running and watch.stalled_seconds >= limits.stall_seconds / 2)
+    if watch.answer is not Answer.UP or (requests != 0 and not watch.suspect_seconds and not waits):
         return False
     since = at - max(watch.alive_at, watch.probed_at)
-    if watch.unanswered_seconds or watch.wrong:
+    if watch.unanswered_seconds or watch.wrong or watch.held_back:
         return since >= RETRY_SECONDS
+    if waits:
+        return since >= limits.stall_seconds / 2
     if watch.suspect_seconds:
         return watch.suspect_seconds >= limits.stall_seconds and since >= limits.stall_seconds
     return not held and since >= limits.probe_seconds
