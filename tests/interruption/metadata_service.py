@@ -17,6 +17,8 @@ class Clouds:
     looks: asyncio.Condition = field(default_factory=asyncio.Condition)
     asked: list[str] = field(default_factory=list)
     machine: str = "vm-1"
+    slowness: float = 0.0
+    """Seconds that each answer takes."""
     token: int = 0
     """The one that is valid; a new one for each that is asked for."""
     runner: web.AppRunner | None = None
@@ -26,6 +28,7 @@ class Clouds:
         async with self.looks:
             self.asked.append(request.path)
             self.looks.notify_all()
+        await asyncio.sleep(self.slowness)
         refusal = self.refuse(request)
         if refusal is not None:
             return refusal

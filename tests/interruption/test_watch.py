@@ -209,6 +209,14 @@ async def test_a_pod_that_cannot_reach_the_service_asks_rarely(monkeypatch: pyte
 
 
 @scenario
+async def test_a_service_that_answers_slowly_is_heard() -> None:
+    async with watched(Cloud.AWS) as (clouds, heard):
+        clouds.slowness = 1.5
+        clouds.pages[ACTION] = TERMINATE
+        assert await heard.next() == TERMINATED
+
+
+@scenario
 async def test_a_service_that_says_nothing_is_not_waited_for_long() -> None:
     stop, asked = asyncio.Event(), asyncio.Semaphore(0)
 

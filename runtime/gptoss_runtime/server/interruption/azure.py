@@ -20,7 +20,6 @@ EVENTS_PATH = "/metadata/scheduledevents?api-version=2020-07-01"
 SOURCE = "Azure scheduledevents"
 FIRST_TIMEOUT_SECONDS = 150.0
 """The first question turns the service on, which takes Azure up to two minutes."""
-TIMEOUT_SECONDS = 5.0
 SHORT_FREEZE_SECONDS = 30
 """A pause of this length keeps memory and connections: clients wait, which is less than sending them away."""
 
@@ -42,7 +41,6 @@ def question(machine: str) -> Question:
         path=EVENTS_PATH,
         headers=HEADERS,
         read=partial(read_events, machine=machine),
-        timeout_seconds=TIMEOUT_SECONDS,
         first_timeout_seconds=FIRST_TIMEOUT_SECONDS,
     )
 

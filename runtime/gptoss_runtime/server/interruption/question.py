@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from gptoss_runtime.contract import Notice, NoticeKind
 
 
+TIMEOUT_SECONDS = 5.0
+"""An answer takes milliseconds, but a slow one must be heard, too: the shortest notice is half a minute."""
 _URGENCY = (NoticeKind.REBALANCE, NoticeKind.MAINTENANCE, NoticeKind.TERMINATION)
 
 
@@ -28,8 +30,8 @@ class Question:
     """Whether 404 is how the service says that it announces nothing."""
     lead_seconds: float | None = None
     """How long before the machine goes the page appears, where the page itself does not say when it goes."""
-    timeout_seconds: float = 1.0
-    first_timeout_seconds: float = 1.0
+    timeout_seconds: float = TIMEOUT_SECONDS
+    first_timeout_seconds: float = TIMEOUT_SECONDS
     """The same until it has answered once."""
 
 

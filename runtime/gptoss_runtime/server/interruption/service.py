@@ -8,11 +8,10 @@ import aiohttp
 
 from gptoss_runtime.orders import Cloud
 from gptoss_runtime.server.interruption import aws, azure, gcp
-from gptoss_runtime.server.interruption.question import Question
+from gptoss_runtime.server.interruption.question import TIMEOUT_SECONDS, Question
 
 
 MAX_ANSWER_BYTES = 256 * 1024
-TIMEOUT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
