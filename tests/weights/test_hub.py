@@ -207,6 +207,18 @@ def test_two_fetchers_bring_it_once(hub: Hub, tmp_path: Path) -> None:
     assert hub.behaviour.sent_bytes + hub.storage.sent_bytes == sum(map(len, tiny_model().values()))
 
 
+def test_a_revision_with_a_slash_and_an_empty_file_come_as_others(tmp_path: Path) -> None:
+    files = {"config.json": b"{}", "merges.txt": b"", "model.safetensors": b"w"}
+    with a_hub({"config.json": b"of main"}) as hub:
+        commit = hub.push(files, branch="refs/pr/1")
+        ended = fetch(an_order(hub, tmp_path / "tiny", revision="refs/pr/1"))
+    assert ended.status == 0, ended.lines
+    assert {name: (tmp_path / "tiny" / name).read_bytes() for name in files} == files
+    marker = read_marker(tmp_path / "tiny")
+    assert marker is not None
+    assert (marker.revision, marker.commit) == ("refs/pr/1", commit)
+
+
 def test_the_token_goes_to_the_hub_and_not_to_the_storage(hub: Hub, tmp_path: Path) -> None:
     hub.token = "hf_secret"
     ended = fetch(an_order(hub, tmp_path / "tiny"), HF_TOKEN="hf_secret")

@@ -176,6 +176,14 @@ def test_files_of_two_states_of_a_store_are_never_taken_for_one(
     assert {name: (directory / name).read_bytes() for name in new} == new
 
 
+def test_an_empty_file_comes_as_others(store: Store, tmp_path: Path) -> None:
+    store.files["llm/tiny/merges.txt"] = b""
+    store.files["llm/tiny/SHA256SUMS"] = b""
+    ended = fetch(an_order(store, tmp_path / "tiny"), **KEYS)
+    assert ended.status == 0, ended.lines
+    assert (tmp_path / "tiny" / "merges.txt").read_bytes() == b""
+
+
 def test_a_web_server_without_ranges_is_told(tmp_path: Path) -> None:
     with a_web_server({f"tiny/{name}": content for name, content in tiny_model().items()}) as server:
         server.behaviour.no_ranges = True
