@@ -114,6 +114,20 @@ async def test_a_notice_that_is_withdrawn_brings_the_replica_back_even_after_the
 
 
 @scenario
+async def test_a_vllm_that_hangs_after_the_cut_is_started_again_when_the_machine_stays(tmp_path: Path) -> None:
+    orders = an_order(a_model(tmp_path), cloud=Cloud.AWS, stall_seconds=2, restart_seconds=4)
+    async with aws() as metadata, running(orders, tmp_path, GPTOSS_METADATA_URL=metadata.url) as server:
+        await server.phase(Phase.READY)
+        stream = await server.start_stream()
+        metadata.take(8)
+        assert "replica_leaving" in await stream.text()
+        os.kill(int(await server.order("pid")), signal.SIGSTOP)
+        metadata.action = None
+        assert await server.ended() == ExitCode.ENGINE_DIED
+        assert "no answer to health questions for 4 s" in server.message()
+
+
+@scenario
 async def test_a_rebalance_is_told_and_changes_nothing(tmp_path: Path) -> None:
     orders = an_order(a_model(tmp_path), cloud=Cloud.AWS)
     async with aws() as metadata:

@@ -177,6 +177,9 @@ class Life:
                 log.info("Letting requests in again: %s", decision.reason)
                 if await self._engine.lift_cut():
                     self._leaving.note_lifted()
+                elif restart := board.finding().restart:
+                    # It will never hear of it; a replica that leaves is not started again otherwise.
+                    self._kill(process, restart)
             case DrainStep.TERMINATE:
                 log.info("Ending vLLM: %s", decision.reason)
                 self._leaving.note_terminated()
