@@ -287,6 +287,7 @@ async def test_a_taken_port_is_told_in_words(tmp_path: Path) -> None:
         async with running(an_order(a_model(tmp_path)), tmp_path, GPTOSS_HEALTH_PORT=str(port)) as server:
             assert await server.ended() == ExitCode.START_FAILED
             assert str(port) in server.message()
+            assert server.message().endswith("; do not use hostNetwork\n")
 
 
 @scenario

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class StartError(RuntimeError):
-    """The program cannot be started; the message says which, and why."""
+    """The server, or a program of its, cannot be started; the message says what, and why."""
 
 
 class Process:

@@ -22,6 +22,7 @@ from gptoss_runtime.server.gpu_watch import GpuWatch
 from gptoss_runtime.server.health import serve_health
 from gptoss_runtime.server.interruption.watch import watch_notices
 from gptoss_runtime.server.life import Life
+from gptoss_runtime.server.process import StartError
 from gptoss_runtime.server.settings import Settings
 from gptoss_runtime.server.surroundings import keep_looking
 from gptoss_runtime.server.verdict import Ending
@@ -36,7 +37,7 @@ async def run(orders: ServerOrders, plan: Callable[[Sequence[GpuFacts]], Command
     """Run vLLM until it ends, by itself or because we were asked to stop, and return how it did.
 
     The weights are fetched first, where the orders say so. Raises BadOrdersError from `plan` or when the model has
-    no room on the GPUs, StartError when a program cannot be started, OSError when one of our ports is taken.
+    no room on the GPUs, StartError when one of our ports is taken or a program cannot be started.
     """
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(new_session())
@@ -50,11 +51,14 @@ async def run(orders: ServerOrders, plan: Callable[[Sequence[GpuFacts]], Command
         # Blocked since the first line of the program, so that none was lost while it was being imported.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         # The ports answer before vLLM exists: a probe learns why it has to wait.
-        runner = await serve_health(board, engine, settings.health_port)
-        stack.push_async_callback(runner.cleanup)
         gateways = Gateways()
-        agent = await serve_agent(board, gateways, settings.agent_port, warm_up_seconds=settings.warm_up_seconds)
-        stack.callback(agent.close)
+        try:
+            runner = await serve_health(board, engine, settings.health_port)
+            stack.push_async_callback(runner.cleanup)
+            agent = await serve_agent(board, gateways, settings.agent_port, warm_up_seconds=settings.warm_up_seconds)
+            stack.callback(agent.close)
+        except OSError as error:
+            raise StartError(f"cannot serve health and agent checks: {error}; do not use hostNetwork") from error
         await stack.enter_async_context(beside(keep_counting(gateways, engine.ask_in_flight)))
         gpus = GpuWatch()
         await stack.enter_async_context(beside(keep_looking(board, engine, gpus)))
