@@ -1,5 +1,6 @@
 """Fetching from simulated object stores over real HTTP, with the real program and the tiny model's real files."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from gptoss_runtime.orders import WeightsOrder
+from gptoss_runtime.weights.check import Checker
 from gptoss_runtime.weights.choice import INDEX
 from gptoss_runtime.weights.fetch import fetch as bring
 from gptoss_runtime.weights.fetch import is_complete
+from gptoss_runtime.weights.listing import RemoteFile
 from gptoss_runtime.weights.marker import MARKER, MarkedFile
 from gptoss_runtime.weights.patience import Patience
 from gptoss_runtime.weights.sources import open_source
@@ -143,12 +146,16 @@ def test_brings_a_directory_of_a_web_server(tmp_path: Path) -> None:
         assert all((tmp_path / "tiny" / name).read_bytes() == content for name, content in files.items())
 
 
-def test_files_of_two_states_of_a_store_are_never_taken_for_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_files_of_two_states_of_a_store_are_never_taken_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _without_proxies(monkeypatch)
     old, new = ({"config.json": b'{"v": %d}' % v, "model.safetensors": b"%d" % v} for v in (1, 2))
     directory = tmp_path / "tiny"
 
@@ -174,6 +181,29 @@ def test_files_of_two_states_of_a_store_are_never_taken_for_one(
         assert not is_complete(directory, order)
         run(order)
     assert {name: (directory / name).read_bytes() for name in new} == new
+
+
+def test_reading_back_for_long_is_no_silence_of_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _without_proxies(monkeypatch)
+    now = [0.0]
+    check = Checker.sha256
+
+    def slow(checker: Checker, file: RemoteFile, path: Path) -> str | None:
+        now[0] += 3600
+        return check(checker, file, path)
+
+    monkeypatch.setattr(Checker, "sha256", slow)
+    files = {"config.json": b"{}", "model.safetensors": b"weights"}
+    sums = "".join(f"{hashlib.sha256(text).hexdigest()}  {name}\n" for name, text in files.items())
+    directory = tmp_path / "tiny"
+    directory.mkdir()
+    (directory / "config.json").write_bytes(files["config.json"])
+    with a_web_server({f"tiny/{name}": text for name, text in (files | {"SHA256SUMS": sums.encode()}).items()}) as web:
+        web.behaviour.break_after += [2**20, 0]  # the sums whole, the weights not
+        order = WeightsOrder(source=f"{web.address}/tiny", directory=str(directory))
+        bring(order, open_source(order, {}), Patience(clock=lambda: now[0]))
+        assert web.behaviour.break_after == []
+    assert is_complete(directory, order)
 
 
 def test_an_empty_file_comes_as_others(store: Store, tmp_path: Path) -> None:

@@ -188,6 +188,8 @@ def _bring(missing: Sequence[RemoteFile], source: Source, patience: Patience, ch
         while queue or checks:
             if queue:
                 file, tries = queue.popleft()
+                # Reading back what is here may have taken long, and nobody was asked meanwhile.
+                patience.progressed()
                 line.bring(file, stage.part(file))
                 checks.append((file, tries, reader.submit(checker.sha256, file, stage.part(file))))
                 if queue and len(checks) == 1 and file.size > RANGE_BYTES:
