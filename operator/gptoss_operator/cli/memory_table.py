@@ -46,7 +46,7 @@ fewest that have room for {ROOM_SEQUENCES} sequences of the context, or of {ROOM
 Where no number of GPUs on a node has, it is the fewest that have room for one. A spec that has no room for a single
 sequence is refused, with what to change. The number is decided once and kept, so that no node that comes later starts
 replicas again; set `spec.tensorParallel` to change it. It is decided anew when the model or its options are changed so
-that it does not fit any more. Slices of a GPU (MIG) have no way to one another, so that each holds a replica of its own.
+that it does not fit any more. Slices of a GPU (MIG) have no way to one another: each holds its own replica.
 
 **Calculated**, as vLLM 0.32 does it: the weights with each kernel's padding, the size of a block of keys and values,
 and how many blocks a request takes. Compared with logs: gpt-oss-120b on one H100 took 65.97 GiB with Marlin and
