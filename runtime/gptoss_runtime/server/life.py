@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from gptoss_runtime.contract import START_PHASES, Notice, Phase
+from gptoss_runtime.engine_options import LoadFormat
 from gptoss_runtime.orders import ServerOrders
 from gptoss_runtime.server.args import READY_TIMEOUT_SECONDS
 from gptoss_runtime.server.beside import beside
@@ -25,6 +26,7 @@ from gptoss_runtime.server.probe import Prober
 from gptoss_runtime.server.process import Process
 from gptoss_runtime.server.settings import Settings
 from gptoss_runtime.server.verdict import Ending, Seen, judge, leaving_words
+from gptoss_runtime.server.watchdog import Answer
 
 
 ACT_EVERY_SECONDS = 0.25
@@ -96,7 +98,8 @@ class Life:
                     loop.call_soon_threadsafe(self._enter, phase)
 
         process = Process.start(command, environment, on_line=read)
-        prober = Prober(self._engine, self._orders.served_names[0])
+        made_up = self._orders.engine.load_format == LoadFormat.DUMMY
+        prober = Prober(self._engine, self._orders.served_names[0], chats=not made_up)
         watcher = Watcher(self._board, self._engine, prober, pid=process.pid, wake=self._wake.set)
         async with beside(watcher.run()):
             stopped = await self._until_end(
@@ -107,6 +110,9 @@ class Life:
         self._judge(running=False)
         lines = await asyncio.to_thread(process.tail)
         cause = find_cause(lines, serving=self._board.was_ready)
+        if self._killed_for and cause and self._board.watch.answer is Answer.DOWN:
+            # Its engine had died before, and vLLM has said of what.
+            self._killed_for = f"{self._killed_for}: {cause}"
         return self._ending(process.exit_status or 0, cause, stopped=stopped)
 
     async def _until_end(self, process: Process, *, is_late: Callable[[], bool], late: str) -> bool:

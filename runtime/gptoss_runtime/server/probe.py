@@ -32,11 +32,15 @@ log = logging.getLogger(__name__)
 
 
 class Prober:
-    """Knows what the model answered at the start."""
+    """Knows what the model answered at the start.
 
-    def __init__(self, engine: Engine, model: str) -> None:
+    `chats`: whether it can be expected to hold a conversation, which made-up weights cannot.
+    """
+
+    def __init__(self, engine: Engine, model: str, *, chats: bool = True) -> None:
         self._engine = engine
         self._model = model
+        self._chats = chats
         self._golden: Golden | None = None
 
     async def first(self) -> str:
@@ -44,7 +48,8 @@ class Prober:
         try:
             document = await self._good(COMPLETIONS, completion_request(self._model))
             golden = read_completion(document)
-            check_chat(await self._good(CHAT, chat_request(self._model)))
+            if self._chats:
+                check_chat(await self._good(CHAT, chat_request(self._model)))
         except WrongAnswerError as error:
             return str(error)
         self._golden = golden

@@ -19,6 +19,9 @@ from enum import StrEnum
 
 SILENCES_ALLOWED = 3
 """Health questions without an answer until a replica that was ready counts as not ready. A busy vLLM may be late."""
+FAILED_SECONDS = 2.0
+"""How long vLLM may refuse health questions until it is ended. It says with it that its engine is lost, and ends by
+itself only when the time is over that it grants requests at its end."""
 WRONG_ALLOWED = 1
 """Wrong answers in a row that are still a chance: another request may have shared the probe's batch."""
 LONGEST_GAP_SECONDS = 5.0
@@ -231,9 +234,10 @@ def find(watch: Watch, limits: WatchLimits) -> Finding:
         (watch.unanswered_seconds, "no answer to a probe for {} while idle"),
         (watch.wrong_seconds, f"wrong answers to the probe for {{}}: {watch.wrong_reason}"),
         (watch.silent_seconds, "no answer to health questions for {} and no CPU time used"),
-        (watch.down_seconds, "health questions refused for {}"),
     )
     overdue = next((words for seconds, words in restarts if seconds >= limits.restart_seconds), "")
+    if watch.down_seconds >= FAILED_SECONDS:
+        overdue = "vLLM's engine has failed"
     # Not formatted before: the reason may hold braces.
     restart = overdue.replace("{}", f"{limits.restart_seconds:.0f} s", 1)
     return Finding(fault=_fault(watch, limits), restart=restart)
