@@ -102,6 +102,12 @@ def test_slices_by_a_resource_of_their_own_are_not_known() -> None:
     assert NO_GPU_KNOWN in decided.reason
 
 
+def test_slices_of_a_stated_size_share_no_model() -> None:
+    gpu = {"resource": "nvidia.com/mig-1g.20gb", "memory": "20Gi"}
+    decided = decide_parallelism(a_spec(gpu=gpu), None, {}, accepted=False)
+    assert decided.tensor_parallel == 1
+
+
 @pytest.mark.parametrize(
     ("spec", "nodes", "said"),
     [

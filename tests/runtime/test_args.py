@@ -1,4 +1,3 @@
-import argparse
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +17,6 @@ from gptoss_runtime.server.args import (
     plan_command,
     refuse,
 )
-from gptoss_runtime.server.owned import refusals_of
 from gptoss_runtime.server.values import TENSOR_PARALLEL_SIZES
 from tests.runtime.harness import an_order
 
@@ -132,6 +130,12 @@ def test_all_variables_that_vllm_does_not_know_are_refused_with_what_does_the_sa
     assert "set spec.engine.moeBackend to marlin" in refusals[0]
 
 
+def test_vllm_gets_no_key_of_its_own() -> None:
+    (refusal,) = refuse(DIRECTORY, facts(VLLM_API_KEY="secret"))
+    assert "spec.routing.apiKeys" in refusal
+    assert "secret" not in refusal
+
+
 def test_compiled_code_goes_where_a_later_start_finds_it() -> None:
     pod = replace(facts(), vllm_version="0.32.0", gpu_names=("NVIDIA H100",), compile_cache_writable=True)
     orders = replace(DIRECTORY, compile_cache="/cache/compile")
@@ -233,69 +237,6 @@ def test_refuses_with_a_remedy(orders: ServerOrders, pod: PodFacts, words: str) 
 def test_tells_everything_that_is_wrong_at_once() -> None:
     orders = an_order("/m", tensor_parallel_size=3, max_num_seqs=0, extra_args=("--port=1",))
     assert len(refuse(orders, facts())) == 3
-
-
-@pytest.mark.parametrize(
-    "argument",
-    [
-        "--port",
-        "--port=1",
-        "--por=1",
-        "--max_num_seqs",
-        "--max_num-s",
-        "--served_model_name=x",
-        "--no-enable-server-load-tracking",
-        "--data-parallel-rank",
-        "-tp",
-        "-t",
-        "-tp=2",
-        "-dpl",
-        "-n2",
-        "-ep",
-        "-q",
-        "-O3",
-        "-O=3",
-        "-O",
-        "-sc.method",
-        "--speculative-config.num_speculative_tokens=3",
-        "--speculative_conf.method",
-        "--no-async-scheduling",
-        "--enable-expert-parallel",
-        "--",
-    ],
-)
-def test_refuses_every_spelling_of_what_is_owned(argument: str) -> None:
-    assert len(refusals_of([argument])) == 1
-
-
-@pytest.mark.parametrize(
-    "argument",
-    [
-        "--block-size=64",
-        "--enable-lora",
-        "--lora-modules",
-        "--kernel-config.x=1",
-        "-1",
-        "-0.5",
-        "-",
-        "value",
-        "-cc",
-        "-ac",
-    ],
-)
-def test_lets_everything_else_pass(argument: str) -> None:
-    assert refusals_of([argument]) == ()
-
-
-@given(st.sampled_from(sorted(OWNED_FLAGS)), st.integers(min_value=4), st.booleans(), st.booleans())
-def test_whatever_argparse_takes_for_an_owned_flag_is_refused(flag: str, keep: int, dashes: bool, joined: bool) -> None:  # noqa: FBT001
-    word = flag[:keep] if dashes else "--" + flag[2:keep].replace("-", "_")
-    argument = f"{word}=1" if joined else word
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument(flag, dest="value")
-    namespace, _ = parser.parse_known_args([argument.replace("_", "-") if joined else word.replace("_", "-"), "1"])
-    if namespace.value is not None:
-        assert refusals_of([argument])
 
 
 @given(st.sampled_from(TENSOR_PARALLEL_SIZES), st.sets(st.integers(min_value=0, max_value=512), min_size=8))

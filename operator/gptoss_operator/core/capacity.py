@@ -123,7 +123,8 @@ def _stated(spec: GptOssSpec) -> Gpu | None:
     if spec.gpu.type:
         return GPUS[spec.gpu.type]
     if spec.gpu.memory:
-        return gpu_of_memory(bytes_of(spec.gpu.memory), amd=spec.gpu.resource.startswith("amd.com/"))
+        gpu = gpu_of_memory(bytes_of(spec.gpu.memory), amd=spec.gpu.resource.startswith("amd.com/"))
+        return replace(gpu, is_slice="/mig-" in spec.gpu.resource)
     return None
 
 

@@ -13,6 +13,8 @@ from gptoss_runtime.server.watchdog import Answer
 
 
 HEALTH_TIMEOUT_SECONDS = 2.0
+MOST_CONNECTIONS = 64
+"""To vLLM at once. Whoever reads metrics takes some, and must not keep health questions waiting."""
 METRICS_TIMEOUT_SECONDS = 3.0
 CUT_TIMEOUT_SECONDS = 1.5
 """The middleware answers after a second, whatever its clients do."""
@@ -173,7 +175,7 @@ def _within(seconds: float) -> aiohttp.ClientTimeout:
 def new_session() -> aiohttp.ClientSession:
     """Return a session that never goes through a proxy and keeps no cookies. Call in a running event loop."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=8),
+        connector=aiohttp.TCPConnector(limit=MOST_CONNECTIONS),
         cookie_jar=aiohttp.DummyCookieJar(loop=asyncio.get_running_loop()),
         trust_env=False,
     )

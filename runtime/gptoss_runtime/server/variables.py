@@ -29,12 +29,21 @@ REMEDIES = MappingProxyType(
 """What recipes for older versions of vLLM set, and what does the same now."""
 
 
+NOT_THE_USERS = MappingProxyType({"VLLM_API_KEY": "keys belong to the gateway, see spec.routing.apiKeys"})
+"""What vLLM knows, and nobody may set: the server itself asks vLLM, without a key."""
+
+
 def refuse_variables(names: Iterable[str], known: frozenset[str] | None) -> tuple[str, ...]:
-    """Return one sentence for each variable of vLLM's that it does not know; none when nothing says which it knows."""
-    if known is None:
-        return ()
-    unknown = sorted(name for name in names if name.startswith(PREFIX) and name not in known)
-    return tuple(f"this vLLM knows no environment variable {name}: {remedy_for(name)}" for name in unknown)
+    """Return one sentence for each variable that may not be set, or that this vLLM does not know.
+
+    `known` are those that it knows; None where nothing says which.
+    """
+    ours = sorted(NOT_THE_USERS.keys() & set(names))
+    unknown = sorted(name for name in names if name.startswith(PREFIX) and name not in (known or ()))
+    return (
+        *(f"{name} is not yours to set: remove it from spec.pod.env; {NOT_THE_USERS[name]}" for name in ours),
+        *(f"this vLLM knows no environment variable {name}: {remedy_for(name)}" for name in unknown if known),
+    )
 
 
 def remedy_for(name: str) -> str:
