@@ -4,7 +4,6 @@ python -m e2e.bench.gateway [--rounds N] [--only ITEM,...] [--quick]
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,12 +18,12 @@ from e2e.bench.gateway.items import Bench, Sizes, measure
 from e2e.bench.gateway.judge import judge
 from e2e.bench.gateway.native import ensure_programs
 from e2e.bench.gateway.pinning import require_two_cpus
-from e2e.bench.gateway.rows import Row
 from e2e.bench.gateway.stubs import set_all, stubs
 from e2e.bench.gateway.subjects import running_gateway, side_by_side
 from e2e.bench.gateway.tables import print_tables
 from e2e.bench.gateway.versions import haproxy_version
-from e2e.bench.machine import describe_machine
+from e2e.bench.result import write_result
+from e2e.bench.rows import Row
 from e2e.cluster.errors import ClusterError
 from e2e.gateway.local import GatewayError
 from e2e.images.errors import ImageError
@@ -110,21 +109,18 @@ def _alone(bench: Bench, only: Sequence[str], number: int) -> list[Row]:
 
 def write(rows: Sequence[Row]) -> None:
     """Write everything as JSON."""
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    document = {
-        "bench": "gateway",
-        "versions": {
+    write_result(
+        RESULT,
+        "gateway",
+        versions={
             "haproxy": haproxy_version(),
             "gptoss-operator": metadata.version("gptoss-operator"),
             **dict(one.split("==") for one in REQUIREMENTS),
         },
-        "machine": describe_machine(),
-        "seeds": [],  # nothing is drawn by chance
-        "replicas": "simulated",
-        "bars": [bar.document() for bar in judge(rows)],
-        "rounds": [row.document() for row in rows],
-    }
-    RESULT.write_text(json.dumps(document, indent=1) + "\n")
+        facts={"replicas": "simulated"},
+        bars=judge(rows),
+        rows=rows,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,11 +11,11 @@ from e2e.bench.errors import BenchError
 from e2e.bench.gateway.haproxy_stats import server_stats
 from e2e.bench.gateway.items import Bench, failures
 from e2e.bench.gateway.load import API_KEY, RunningLoad
-from e2e.bench.gateway.rows import Row
 from e2e.bench.gateway.stubs import reset_all, set_all
 from e2e.bench.gateway.subject import Subject
 from e2e.bench.gateway.subjects import GATEWAY
 from e2e.bench.processes import resident_mb
+from e2e.bench.rows import Row
 from e2e.gateway.local import MODEL, LocalGateway
 from gptoss_runtime.gateway_contract import GatewayGauge
 

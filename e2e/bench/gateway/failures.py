@@ -8,10 +8,10 @@ from typing import Self
 from e2e.bench.gateway.haproxy_stats import ServerStats, server_stats
 from e2e.bench.gateway.items import Bench, failures
 from e2e.bench.gateway.load import Outcome, RunningLoad
-from e2e.bench.gateway.rows import Row
 from e2e.bench.gateway.stubs import Stub, reset_all, set_all
 from e2e.bench.gateway.subject import Subject
 from e2e.bench.gateway.subjects import GATEWAY
+from e2e.bench.rows import Row
 
 
 KILLED, HUNG, WATCHDOG, DRAINED = "killed", "hung", "watchdog", "drained"

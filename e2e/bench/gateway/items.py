@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from e2e.bench.gateway.load import Outcome, RunningLoad, run_wrk
 from e2e.bench.gateway.native import Programs
-from e2e.bench.gateway.rows import Row
 from e2e.bench.gateway.stubs import Stub, reset_all, set_all
 from e2e.bench.gateway.subject import Subject
 from e2e.bench.machine import Meter
 from e2e.bench.processes import cpu_seconds, peak_resident_mb
+from e2e.bench.rows import Row
 
 
 STREAMS, OVERLOAD, REQUESTS = "streams", "overload", "requests"

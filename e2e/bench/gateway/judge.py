@@ -6,8 +6,8 @@ from e2e.bench.bars import Bar, Op, median, most
 from e2e.bench.gateway.behaviour import HELD, SLOW_CLIENTS, TURNS
 from e2e.bench.gateway.failures import DRAINED, HUNG, KILLED, WATCHDOG
 from e2e.bench.gateway.items import OVERLOAD, REQUESTS, STREAMS
-from e2e.bench.gateway.rows import Row, ratios, values_of
 from e2e.bench.gateway.subjects import DIRECT, ENVOY, GATEWAY, ROUTER
+from e2e.bench.rows import Row, ratios, values_of
 
 
 PER_CPU = "requests_per_cpu_second"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from e2e.bench.bars import medians, shown, table
 from e2e.bench.gateway.items import OVERLOAD, REQUESTS, STREAMS
 from e2e.bench.gateway.judge import added_ttft
-from e2e.bench.gateway.rows import Row
+from e2e.bench.rows import Row
 
 
 COLUMNS = {

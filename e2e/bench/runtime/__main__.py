@@ -4,7 +4,6 @@ python -m e2e.bench.runtime [--rounds N] [--only ITEM,...] [--soak-seconds S] [-
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -13,8 +12,8 @@ from pathlib import Path
 
 from e2e.bench.bars import bars_table, medians, shown, table
 from e2e.bench.errors import BenchError
-from e2e.bench.gateway.rows import Row
-from e2e.bench.machine import describe_machine
+from e2e.bench.result import write_result
+from e2e.bench.rows import Row
 from e2e.bench.runtime.failures import measure_failures
 from e2e.bench.runtime.judge import judge
 from e2e.bench.runtime.rows import ITEMS, OURS, PLAIN, SOAK, SPEED, START
@@ -107,17 +106,14 @@ def _line(rows: Sequence[Row], item: str, subject: str, columns: Sequence[str]) 
 
 def write(rows: Sequence[Row]) -> None:
     """Write everything as JSON."""
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    document = {
-        "bench": "runtime",
-        "versions": {"gptoss-operator": metadata.version("gptoss-operator"), "vllm": VLLM_VERSION},
-        "machine": describe_machine(),
-        "seeds": [],  # nothing is drawn by chance
-        "model": "tiny gpt-oss, bf16, on CPUs",
-        "bars": [bar.document() for bar in judge(rows)],
-        "rounds": [row.document() for row in rows],
-    }
-    RESULT.write_text(json.dumps(document, indent=1) + "\n")
+    write_result(
+        RESULT,
+        "runtime",
+        versions={"gptoss-operator": metadata.version("gptoss-operator"), "vllm": VLLM_VERSION},
+        facts={"model": "tiny gpt-oss, bf16, on CPUs"},
+        bars=judge(rows),
+        rows=rows,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection
 
-from e2e.bench.gateway.rows import Row
+from e2e.bench.rows import Row
 from e2e.bench.runtime.rows import CUT, DRAINED, KILLED, OURS, STOPPED_IDLE, STOPPED_LOADED
 from e2e.vllm.faults import ENDLESS_TOKENS, Stopped, kill_engine, leave, stop_engine
 from e2e.vllm.load import End

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from e2e.bench.bars import Bar, Op, median, most
-from e2e.bench.gateway.rows import Row, values_of
+from e2e.bench.rows import Row, values_of
 from e2e.bench.runtime.rows import (
     CUT,
     DRAINED,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from e2e.bench.gateway.rows import Row
+from e2e.bench.rows import Row
 
 
 OURS: Final = "gptoss-server"

@@ -3,9 +3,9 @@
 import asyncio
 import time
 
-from e2e.bench.gateway.rows import Row
 from e2e.bench.machine import Meter
 from e2e.bench.processes import resident_mb
+from e2e.bench.rows import Row
 from e2e.bench.runtime.rows import OURS, SOAK
 from e2e.vllm.load import End, Request, clients, watched
 from e2e.vllm.replica import Replica, an_order, running_replica

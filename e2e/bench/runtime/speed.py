@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from signal import SIGCONT, SIGSTOP
 
-from e2e.bench.gateway.rows import Row
 from e2e.bench.machine import Meter
 from e2e.bench.processes import cpu_seconds, resident_mb
+from e2e.bench.rows import Row
 from e2e.bench.runtime.rows import OURS, PLAIN, SLICE, SPEED, START
 from e2e.vllm.faults import FaultError
 from e2e.vllm.load import Clients, End, Request, clients

@@ -1,7 +1,7 @@
 """The sizes of gpt-oss: the two models as OpenAI published them, and any other of the same kind by its config.json."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -63,21 +63,7 @@ GPT_OSS_120B: Final = ModelShape(
     max_context=131072,
     mxfp4_experts=True,
 )
-GPT_OSS_20B: Final = ModelShape(
-    name="gpt-oss-20b",
-    layers=24,
-    experts=32,
-    experts_per_token=4,
-    hidden=2880,
-    intermediate=2880,
-    heads=64,
-    kv_heads=8,
-    head_dim=64,
-    vocab=201088,
-    sliding_window=128,
-    max_context=131072,
-    mxfp4_experts=True,
-)
+GPT_OSS_20B: Final = replace(GPT_OSS_120B, name="gpt-oss-20b", layers=24, experts=32)
 SHAPES: Final[Mapping[str, ModelShape]] = MappingProxyType({s.name: s for s in (GPT_OSS_120B, GPT_OSS_20B)})
 """The known models, by the name that users write."""
 
