@@ -2,7 +2,7 @@
 
 import json
 
-from gptoss_runtime.openai_errors import error_json
+from gptoss_runtime.openai_errors import error_event, error_json
 
 
 LARGEST_ERROR_BYTES = 64 * 1024
@@ -17,7 +17,7 @@ def comment(text: str) -> bytes:
 
 def error_end(error: bytes) -> bytes:
     """Return the end of a stream that fails: an event with `error`, JSON on one line, and the mark of the end."""
-    return b"data: " + error + b"\n\n" + _END
+    return error_event(error) + _END
 
 
 def error_end_of(body: bytes, status: int) -> bytes:

@@ -1,43 +1,37 @@
 """One request to vLLM's API and the answer to it, as the client sees it. Standard library only."""
 
 import asyncio
-import json
 from contextlib import suppress
 from typing import Final
 
 from gptoss_runtime.gateway_contract import ANONYMOUS, Header, Usage
-from gptoss_runtime.openai_errors import error_json
-from gptoss_runtime.server.asgi import BODY, START, Message, Scope, Send, header_of, is_stream
+from gptoss_runtime.openai_errors import error_event, error_json
+from gptoss_runtime.server.asgi import BODY, START, UNAVAILABLE, Message, Scope, Send, answer, header_of, is_stream
 from gptoss_runtime.server.books import Books
 from gptoss_runtime.server.usage import least_tokens, tokens_of
 
 
 FAREWELL_SECONDS: Final = 1.0
 """How long the error at the end of a broken stream may take; a client that reads nothing does not get it."""
-UNAVAILABLE: Final = 503
 RETRY_AFTER_SECONDS: Final = 5
 """What a client is told that no gateway sent elsewhere; the gateway's own 503 says the same."""
 
-_LOST: Final = {
-    "message": "The replica that was answering has failed. What was sent so far is incomplete; send the request again.",
-    "type": "server_error",
-    "param": None,
-    "code": "replica_lost",
-}
-LOST_EVENT: Final = b"data: " + json.dumps({"error": _LOST}).encode() + b"\n\n"
+LOST_EVENT: Final = error_event(
+    error_json(
+        "server_error",
+        "replica_lost",
+        "The replica that was answering has failed. What was sent so far is incomplete; send the request again.",
+    ).encode()
+)
 """Last event of a stream that vLLM could not bring to its end. OpenAI's clients raise it as an APIError, whichever
 API it was. vLLM 0.32 sends an error of its own in chats and completions, and none in the Responses API."""
 
 LEAVING: Final = "replica_leaving"
 """The error's code when a request is cut off because the replica leaves."""
-LEAVING_EVENT: Final = (
-    b"data: "
-    + error_json(
-        "server_error",
-        LEAVING,
-        "The replica had to leave before the answer was complete. Send the request again.",
+LEAVING_EVENT: Final = error_event(
+    error_json(
+        "server_error", LEAVING, "The replica had to leave before the answer was complete. Send the request again."
     ).encode()
-    + b"\n\n"
 )
 """Last event of a stream that was cut off."""
 _LEAVING_BODY: Final = error_json(
@@ -136,13 +130,8 @@ class Exchange:
 
 async def refuse(send: Send) -> None:
     """Answer that the replica leaves. A gateway sends the request elsewhere then."""
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(_LEAVING_BODY)).encode()),
-        (b"retry-after", str(RETRY_AFTER_SECONDS).encode()),
-    ]
-    await send({"type": START, "status": UNAVAILABLE, "headers": headers})
-    await send({"type": BODY, "body": _LEAVING_BODY, "more_body": False})
+    headers = [(b"retry-after", str(RETRY_AFTER_SECONDS).encode())]
+    await answer(send, _LEAVING_BODY, status=UNAVAILABLE, headers=headers)
 
 
 async def _drop(_: Message) -> None:

@@ -13,7 +13,7 @@ import json
 from typing import Final
 
 from gptoss_runtime.server import numbers
-from gptoss_runtime.server.asgi import BODY, START, App, Receive, Scope, Send
+from gptoss_runtime.server.asgi import App, Receive, Scope, Send, answer
 from gptoss_runtime.server.books import CUT_PATH, IN_FLIGHT_PATH, NUMBERS_PATH, TOKENS_PATH, Books
 from gptoss_runtime.server.cut import Cut
 from gptoss_runtime.server.exchange import Exchange, refuse
@@ -69,32 +69,26 @@ class Middleware:
 
     async def _tell(self, method: str, path: str, send: Send) -> None:
         if path == IN_FLIGHT_PATH:
-            await _answer(send, _json({"in_flight": self._books.in_flight}))
+            await answer(send, _json({"in_flight": self._books.in_flight}))
         elif path == TOKENS_PATH:
-            await _answer(send, _json(self._books.totals()))
+            await answer(send, _json(self._books.totals()))
         elif path == NUMBERS_PATH and (text := numbers.exposition()) is not None:
-            await _answer(send, text, kind=b"text/plain; version=0.0.4; charset=utf-8")
+            await answer(send, text, kind=b"text/plain; version=0.0.4; charset=utf-8")
         elif path.startswith(f"{CUT_PATH}/") and self._cut.allows(path.removeprefix(f"{CUT_PATH}/")):
             await self._change_cut(method, send)
         else:
-            await _answer(send, _json({"error": "not found"}), status=_NOT_FOUND)
+            await answer(send, _json({"error": "not found"}), status=_NOT_FOUND)
 
     async def _change_cut(self, method: str, send: Send) -> None:
         match method:
             case "POST":
-                await _answer(send, _json(await self._cut.make()))
+                await answer(send, _json(await self._cut.make()))
             case "DELETE":
                 self._cut.lift()
-                await _answer(send, _json({}))
+                await answer(send, _json({}))
             case _:
-                await _answer(send, _json({"error": "POST or DELETE"}), status=405)
+                await answer(send, _json({"error": "POST or DELETE"}), status=405)
 
 
 def _json(document: object) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
-
-
-async def _answer(send: Send, body: bytes, *, status: int = 200, kind: bytes = b"application/json") -> None:
-    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
-    await send({"type": START, "status": status, "headers": headers})
-    await send({"type": BODY, "body": body, "more_body": False})

@@ -10,11 +10,10 @@ Standard library only, since it is imported by vLLM's process.
 import json
 import re
 
-from gptoss_runtime.server.asgi import App, Message, Receive, Scope, Send, is_stream
+from gptoss_runtime.server.asgi import UNAVAILABLE, App, Message, Receive, Scope, Send, answer, is_stream
 
 
 FAILED = 500
-UNAVAILABLE = 503
 MAX_WITHHELD_BYTES = 64 * 1024
 """More than this is never held back, whatever it is."""
 
@@ -113,9 +112,7 @@ class _Withheld:
     async def _answer_with(self, status: int, body: bytes) -> None:
         head, self._head, self._held, self._replaced = self._head or {}, None, b"", True
         kept = [(name, value) for name, value in head.get("headers", ()) if name.lower() not in _HEADERS_OF_THE_STREAM]
-        headers = [*kept, (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        await answer(self._send, body, status=status, headers=kept)
 
 
 def _first_content(held: bytes) -> bytes | None:
