@@ -20,6 +20,8 @@ HEALTH_PORT = 8081
 AGENT_PORT = 8082
 """HAProxy's agent check: one line for each connection."""
 
+TERMINATION_LOG_ENV = "GPTOSS_TERMINATION_LOG"
+"""Environment variable that names another file than `TERMINATION_LOG`."""
 TERMINATION_LOG = "/dev/termination-log"
 """Where `gptoss-server` says why it ended; Kubernetes copies it into the pod's status."""
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from gptoss_runtime.contract import TERMINATION_LOG, ContractError, ExitCode
+from gptoss_runtime.contract import TERMINATION_LOG, TERMINATION_LOG_ENV, ContractError, ExitCode
 from gptoss_runtime.model.gpus import GpuFacts
 from gptoss_runtime.orders import ServerOrders
 from gptoss_runtime.server.args import BadOrdersError, Command, check_orders, plan_command
@@ -31,7 +31,7 @@ def main() -> None:
 
 def serve(environment: Mapping[str, str]) -> int:
     """Return the exit status after vLLM has run for the orders in `environment`."""
-    termination_log = Path(environment.get("GPTOSS_TERMINATION_LOG", TERMINATION_LOG))
+    termination_log = Path(environment.get(TERMINATION_LOG_ENV, TERMINATION_LOG))
     try:
         settings = read_settings(environment)
         orders = read_orders(environment)

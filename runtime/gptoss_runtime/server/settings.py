@@ -8,7 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from gptoss_runtime.contract import AGENT_PORT, HEALTH_PORT, OPENAI_PORT, TERMINATION_LOG, ContractError
+from gptoss_runtime.contract import (
+    AGENT_PORT,
+    HEALTH_PORT,
+    OPENAI_PORT,
+    TERMINATION_LOG,
+    TERMINATION_LOG_ENV,
+    ContractError,
+)
 from gptoss_runtime.engine_options import EngineOptions, Speculation
 from gptoss_runtime.model.gpus import GpuFacts
 from gptoss_runtime.orders import SERVER_ENV, ServerOrders, WeightsOrder
@@ -45,7 +52,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         openai_port=_number(environment, "GPTOSS_OPENAI_PORT", OPENAI_PORT),
         health_port=_number(environment, "GPTOSS_HEALTH_PORT", HEALTH_PORT),
         agent_port=_number(environment, "GPTOSS_AGENT_PORT", AGENT_PORT),
-        termination_log=Path(environment.get("GPTOSS_TERMINATION_LOG", TERMINATION_LOG)),
+        termination_log=Path(environment.get(TERMINATION_LOG_ENV, TERMINATION_LOG)),
         vllm_command=tuple(shlex.split(environment.get("GPTOSS_VLLM_COMMAND", "vllm serve"))),
         fetch_command=tuple(shlex.split(environment.get("GPTOSS_FETCH_COMMAND", ""))) or FETCH_COMMAND,
         kill_after_seconds=_number(environment, "GPTOSS_KILL_AFTER_SECONDS", int(KILL_AFTER_SECONDS)),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from gptoss_runtime.contract import TERMINATION_LOG, ContractError, ExitCode
+from gptoss_runtime.contract import TERMINATION_LOG, TERMINATION_LOG_ENV, ContractError, ExitCode
 from gptoss_runtime.orders import WEIGHTS_ENV, WeightsOrder
 from gptoss_runtime.weights.errors import BadOrderError, FetchError
 from gptoss_runtime.weights.fetch import fetch, is_complete
@@ -74,8 +74,8 @@ def _failed(error: Exception, status: int, environment: Mapping[str, str]) -> in
     """Say why in one line, the last one, and where Kubernetes reads it."""
     reason = " ".join(str(error).split())
     print(reason, file=sys.stderr, flush=True)  # noqa: T201
-    path = Path(environment.get("GPTOSS_TERMINATION_LOG", TERMINATION_LOG))
-    if path.exists() or "GPTOSS_TERMINATION_LOG" in environment:
+    path = Path(environment.get(TERMINATION_LOG_ENV, TERMINATION_LOG))
+    if path.exists() or TERMINATION_LOG_ENV in environment:
         try:
             path.write_text(f"{reason}\n", encoding="utf-8")
         except OSError as problem:
