@@ -8,6 +8,8 @@ from pydantic.alias_generators import to_camel
 
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", max_length=32)]
 """A Kubernetes quantity written as a string, such as `500m`, `16Gi`."""
+Price = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$", max_length=16)]
+"""Dollars as a decimal number, such as `2.95`."""
 DnsName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 Argument = Annotated[str, Field(max_length=2048)]
 LabelValue = Annotated[str, Field(max_length=63)]

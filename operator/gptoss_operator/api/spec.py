@@ -13,8 +13,10 @@ from gptoss_operator.api.base import ApiModel, DnsName, LabelValue, Quantity
 from gptoss_operator.api.cache import CacheSpec
 from gptoss_operator.api.engine import EngineSpec
 from gptoss_operator.api.model import HuggingFaceSource, ModelSource, ModelSpec, SecretKeyRef
+from gptoss_operator.api.placement import GpuPool, PriceSpec, SpotSpec
 from gptoss_operator.api.routing import RoutingSpec
 from gptoss_operator.api.rules import Rule
+from gptoss_operator.api.scaling import ScalingSpec
 from gptoss_runtime.model.gpus import GpuType
 from gptoss_runtime.orders import Cloud
 
@@ -56,6 +58,12 @@ class GpuSpec(ApiModel):
     """Labels that a node must have."""
     tolerations: tuple[Toleration, ...] = Field(default=(), max_length=32)
     """Taints that replicas accept. A taint with the key of `resource` is always accepted."""
+    pools: tuple[GpuPool, ...] = Field(
+        default=(),
+        max_length=8,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    """Several types of GPU to choose from by price. Default: one pool, all nodes that nodeSelector chooses."""
     runtime_class_name: DnsName | None = None
     """RuntimeClass of the replicas, where the cluster needs one for GPUs (often `nvidia`)."""
 
@@ -88,13 +96,6 @@ class InterruptionSpec(ApiModel):
 
     cloud: Cloud = Cloud.AUTO
     """Whose metadata service each replica asks: AWS, GCP, Azure, Off, or Auto (what the machine's firmware says)."""
-
-
-class ScalingSpec(ApiModel):
-    """How many replicas there are."""
-
-    min_replicas: int = Field(default=1, ge=1, le=1000)
-    """Replicas that always exist."""
 
 
 class EnvVar(ApiModel):
@@ -162,6 +163,12 @@ class GptOssSpec(ApiModel):
     """Number of replicas, set by hand or by /scale. Excludes scaling."""
     scaling: ScalingSpec | None = None
     """How many replicas there are. Excludes replicas. Default: one replica."""
+    spot: SpotSpec = SpotSpec()
+    """Replicas on spot machines."""
+    prices: tuple[PriceSpec, ...] = Field(default=(), max_length=128)
+    """What GPUs cost, for choosing machines, for the budget, and for the cost in the status."""
+    mode: Literal["Active", "DryRun"] = "Active"
+    """Active, or DryRun: decide and report in the status, and change nothing else."""
     routing: RoutingSpec = RoutingSpec()
     """How requests reach the replicas."""
     health: HealthSpec = HealthSpec()
@@ -188,10 +195,28 @@ class GptOssSpec(ApiModel):
 
 
 def desired_replicas(spec: GptOssSpec) -> int:
-    """Return how many replicas the user asks for."""
+    """Return how many replicas the user asks for, as long as nothing is known of the load."""
     if spec.replicas is not None:
         return spec.replicas
     return (spec.scaling or ScalingSpec()).min_replicas
+
+
+def most_replicas(spec: GptOssSpec) -> int:
+    """Return how many replicas there may be at most, schedules included."""
+    if spec.replicas is not None:
+        return spec.replicas
+    scaling = spec.scaling or ScalingSpec()
+    usual = scaling.max_replicas or max(1, scaling.min_replicas)
+    return max(usual, *(schedule.max_replicas or schedule.min_replicas or 0 for schedule in scaling.schedules), 0)
+
+
+def follows_load(spec: GptOssSpec) -> bool:
+    """Return whether the number of replicas is decided by the load or the time."""
+    return (
+        spec.replicas is None
+        and (spec.scaling is not None)
+        and (bool(spec.scaling.schedules) or most_replicas(spec) > spec.scaling.min_replicas)
+    )
 
 
 def served_name(spec: GptOssSpec, deployment: str) -> str:

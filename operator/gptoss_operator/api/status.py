@@ -1,7 +1,7 @@
 """What the operator reports: the `status` of a GptOssDeployment, and its conditions."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,12 @@ class ConditionType(StrEnum):
     """Replicas are being started, replaced or removed."""
     DEGRADED = "Degraded"
     """Something is wrong that a person may have to see to."""
+    SCALING_ACTIVE = "ScalingActive"
+    """The load is measured and followed. Present only where scaling follows the load."""
+    SATURATED = "SaturatedAtMax"
+    """More replicas are needed than maxReplicas or the budget allows. Present only where scaling follows the load."""
+    CAPACITY_AVAILABLE = "CapacityAvailable"
+    """Machines come when they are asked for. Present only with spot machines."""
     MODEL_CACHED = "ModelCached"
     """The weights are in the cache's claim. Present only where a Job fetches them."""
     RECONCILING = "Reconciling"
@@ -72,6 +78,20 @@ class Reason(StrEnum):
     WEIGHTS_CACHED = "WeightsCached"
     WEIGHTS_FETCHING = "WeightsFetching"
     WEIGHTS_FETCH_FAILED = "WeightsFetchFailed"
+
+    LOAD_MEASURED = "LoadMeasured"
+    METRICS_UNAVAILABLE = "MetricsUnavailable"
+    DRY_RUN = "DryRun"
+    AT_MAXIMUM = "AtMaximum"
+    BELOW_MAXIMUM = "BelowMaximum"
+    MACHINES_COME = "MachinesCome"
+    SPOT_SHORT = "SpotShort"
+    MACHINES_SHORT = "MachinesShort"
+    SCALED_UP = "ScaledUp"
+    SCALED_DOWN = "ScaledDown"
+    REPLACED_EARLY = "ReplacedEarly"
+    ZONE_SUSPECT = "ZoneSuspect"
+    REPLICA_SILENT = "ReplicaSilent"
 
     REPLICA_CREATED = "ReplicaCreated"
     REPLICA_REMOVED = "ReplicaRemoved"
@@ -136,6 +156,73 @@ class InterruptionNotice(ApiModel):
     """When it happens. Absent: not said."""
 
 
+class DecisionStatus(ApiModel):
+    """One change of the number or the places of replicas."""
+
+    at: str = Field(json_schema_extra={"format": "date-time"})
+    """When it was decided."""
+    previous: int
+    """Replicas that were wanted before."""
+    replicas: int
+    """Replicas that are wanted since."""
+    reason: str = Field(max_length=1024)
+    """Why, in words."""
+    terms: dict[str, Annotated[str, Field(max_length=32)]] = Field(default_factory=dict, max_length=32)
+    """The numbers that it was made of, by name."""
+    dry_run: bool | None = None
+    """True: it was decided and not carried out."""
+
+
+class CapacityStatus(ApiModel):
+    """Replicas of one capacity type."""
+
+    desired: int
+    """Replicas that are wanted on such machines."""
+    ready: int
+    """Replicas on such machines that answer requests."""
+
+
+class ZoneStatus(ApiModel):
+    """What is known of spot machines of one zone, and outlives a restart of the operator."""
+
+    zone: str
+    """Name of the zone. Empty: zones are not told apart."""
+    pool: str = ""
+    """Pool of GPUs. Empty: there is but one."""
+    interruptions_per_hour: str
+    """Machines taken away per replica-hour, as it is reckoned with."""
+    exposure_hours: str
+    """Replica-hours there, older ones counting less."""
+    events: str
+    """Interruptions there, older ones counting less."""
+    suspect_until: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
+    """Until when it is avoided, since it took a machine away."""
+    blocked_until: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
+    """Until when it is not asked for machines, since none came."""
+
+
+class ColdStartStatus(ApiModel):
+    """How long replicas take from their creation until they are ready."""
+
+    p50_seconds: int
+    """Half of them take no longer."""
+    p90_seconds: int
+    """Nine of ten take no longer."""
+    starts: int
+    """Starts that this is known from, at most 50."""
+
+
+class CostStatus(ApiModel):
+    """What replicas cost, in dollars by spec.prices or the operator's own table."""
+
+    hourly: str
+    """For an hour with the replicas of now."""
+    per_million_output_tokens: str | None = None
+    """By the tokens and the cost of the last hour. Absent: there were none."""
+    saved_last_day: str | None = None
+    """Saved in the last 24 hours, or since the operator started, against the same replicas on on-demand machines."""
+
+
 class GptOssStatus(ApiModel):
     """What the operator last saw and decided."""
 
@@ -172,6 +259,20 @@ class GptOssStatus(ApiModel):
     """Defaults as they were chosen for this object. A newer operator does not change them."""
     cached_weights: tuple[CachedWeights, ...] | None = None
     """What is in the cache's claim, so that it is not fetched again when the Job that did so is deleted."""
+    last_decision: DecisionStatus | None = None
+    """Why there are as many replicas, where they are."""
+    decisions: tuple[DecisionStatus, ...] | None = Field(default=None, max_length=10)
+    """The last ten, the newest first."""
+    on_demand: CapacityStatus | None = None
+    """Replicas on on-demand machines. Present only with spot machines."""
+    spot: CapacityStatus | None = None
+    """Replicas on spot machines. Present only with spot machines."""
+    zones: tuple[ZoneStatus, ...] | None = Field(default=None, max_length=64)
+    """What is known of spot machines by zone. Present only with spot machines."""
+    cold_start: ColdStartStatus | None = None
+    """How long replicas take to become ready. Absent: none was seen."""
+    cost: CostStatus | None = None
+    """What the replicas cost. Absent: there are no prices."""
     notices: tuple[InterruptionNotice, ...] | None = Field(
         default=None, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["replica"]}
     )

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from gptoss_operator.api.status import Reason
 from gptoss_operator.core.objects import Child, Node, Pod
+from gptoss_operator.core.scaling.load import NOTHING_KNOWN, Load
 from gptoss_runtime.contract import ReplicaState
 
 
@@ -72,6 +73,10 @@ class Observation:
     """When each StatefulSet that has no pod was first seen without one, by its name."""
     replica_states: Mapping[str, ReplicaState] = field(default_factory=dict)
     """What replicas said of themselves a moment ago, by their pods' uids. That one is missing says nothing of it."""
+    load: Load = NOTHING_KNOWN
+    """What gateways and replicas measured of the requests."""
+    unreachable: Mapping[str, datetime] = field(default_factory=dict)
+    """Since when neither the operator nor any gateway reaches a replica that was reached before, by its pod's uid."""
     nodes: Mapping[str, Node] = field(default_factory=dict)
     """Nodes by name, as far as they may be read."""
     secrets: Mapping[str, str] | None = None
