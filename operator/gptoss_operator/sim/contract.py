@@ -142,7 +142,7 @@ class Policy(Protocol):
 
     @property
     def eager(self) -> bool:
-        """Whether it is asked at once, too: at the first held request, at a notice or a loss, when a replica is ready."""
+        """Whether it is asked at once, too: when a request is held, a machine goes, or a replica becomes ready."""
         ...
 
     def decide(self, view: View) -> Orders:
