@@ -2,10 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gptoss_operator.api.status import GptOssStatus, Reason
+from gptoss_operator.core.memory import Memory
 from gptoss_operator.core.observation import ChildKey, Manifest
 
 
@@ -73,6 +75,10 @@ class Plan:
     """When to make the next pass if nothing changes before. None: at the next resync."""
     reason: str
     """What this pass does and why, in one sentence. A quiet pass says why it is quiet."""
+    memory: Memory | None = None
+    """What the next pass of this object is to be given. None: what this one was given."""
+    terms: Mapping[str, float] = field(default_factory=dict)
+    """The numbers that the size and the places were decided from, by name, for metrics. Unknown ones are absent."""
 
 
 def digest_of(manifest: Manifest) -> str:

@@ -29,6 +29,7 @@ from gptoss_operator.core.fleet import (
     replicas_of,
 )
 from gptoss_operator.core.health import PENDING_TOO_LONG, PodState, judge
+from gptoss_operator.core.memory import Memory
 from gptoss_operator.core.notes import notes_of
 from gptoss_operator.core.notices import shown
 from gptoss_operator.core.objects import Pod
@@ -50,11 +51,13 @@ from gptoss_operator.errors import InvalidSpec
 from gptoss_runtime.contract import VERSION
 
 
-def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, now: datetime) -> Plan:
+def make_plan(
+    body: dict[str, Any], seen: Observation, options: RenderOptions, now: datetime, memory: Memory | None = None
+) -> Plan:
     """Return what to do for one GptOssDeployment.
 
     `body` is the user's object as it was last seen. A spec that cannot be understood changes nothing but the status:
-    what runs goes on running.
+    what runs goes on running. `memory` is what the plan before this one gave; None: there is none in this process.
     """
     before = parse_status(body)
     try:
@@ -123,6 +126,7 @@ def make_plan(body: dict[str, Any], seen: Observation, options: RenderOptions, n
         notes=notes_of(seen.owner, steps, before, status),
         look_again_in_seconds=_look_again(replicas, seen, now),
         reason=_reason(applies, deletes, annotates, steps, findings),
+        memory=memory,
     )
 
 
