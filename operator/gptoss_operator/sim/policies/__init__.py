@@ -1,0 +1,1 @@
+"""Policies for the simulator: ours, which calls the functions of `core`, and others from their published laws."""
