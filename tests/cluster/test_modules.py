@@ -86,7 +86,7 @@ def test_every_module_of_the_project_has_its_files_and_a_key(module: Module) -> 
 def test_every_program_of_a_tier_is_built_by_a_module() -> None:
     built = {program for module in MODULES for program in module.packages}
 
-    assert {*modules.FOR_API, *modules.FOR_NODE, *modules.FOR_KIND} == built
+    assert {*modules.FOR_API, *modules.FOR_MARKET, *modules.FOR_NODE, *modules.FOR_KIND} == built
 
 
 @pytest.mark.parametrize(
@@ -94,6 +94,7 @@ def test_every_program_of_a_tier_is_built_by_a_module() -> None:
     [
         ("go version go1.26.8 linux/amd64\n", "go1.26.8", True),
         ("go version go1.27 linux/arm64\n", "go1.27", True),
+        ("go version go1.26.5 linux/amd64\n", "go1.26.5", False),
         ("go version go2.0.1 linux/amd64\n", "go2.0.1", True),
         ("go version go1.19.8 linux/amd64\n", "go1.19.8", False),
     ],

@@ -1,14 +1,16 @@
 """Build the cluster's programs once, and find them again."""
 
 import fcntl
+import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
-from e2e.cluster.commands import last_lines
+from e2e.cluster.commands import last_lines, run
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.local.modules import BUILD_ENVIRONMENT, BUILD_FLAGS, MODULES, Module, content_key, link_flags
 from e2e.cluster.local.places import cache_root, require_free_space
@@ -21,6 +23,8 @@ BUILD_GIBIBYTES = 11
 BUILD_SECONDS = 3600
 """The slowest program took 6 minutes on 2 cores."""
 REPORT_SECONDS = 15
+FETCH_SECONDS = 300
+"""For the sources of one module."""
 
 
 def ensure_binaries(programs: Iterable[str]) -> dict[str, Path]:
@@ -55,6 +59,34 @@ def ensure_binary(go: Go, module: Module, package: str, target: Path) -> Path:
             build(go, module, package, draft)
             draft.replace(target)
     return target
+
+
+def ensure_crds(module: Module) -> list[Path]:
+    """Return the files with the CustomResourceDefinitions that a module's programs need, kept beside the programs.
+
+    Raises `ClusterError` when its sources cannot be fetched.
+    """
+    go = find_go()
+    target = cache_root() / "bin" / content_key(module, go.version) / "crds"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            draft = target.with_suffix(".draft")
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir()
+            sources = fetch(go, module)
+            for file in (file for directory in module.crds for file in sorted((sources / directory).glob("*.yaml"))):
+                shutil.copyfile(file, draft / file.name)
+            draft.rename(target)
+    return sorted(target.glob("*.yaml"))
+
+
+def fetch(go: Go, module: Module) -> Path:
+    """Return where the sources of `module.source` are, in the version that its go.mod asks for."""
+    argv = [go.program, "-C", str(module.directory), "mod", "download", "-json", module.source]
+    said = run(argv, timeout_seconds=FETCH_SECONDS, environment={**os.environ, **BUILD_ENVIRONMENT})
+    return Path(json.loads(said)["Dir"])
 
 
 def wait_for_turn(lock: IO[str], program: str) -> None:

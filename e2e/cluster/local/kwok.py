@@ -14,8 +14,8 @@ from e2e.progress import step
 
 
 STAGES = Path(__file__).with_name("stages.yaml")
-NODE_SELECTOR = "type=kwok"
-"""KWOK plays only the nodes with this label, and only their pods."""
+NODE_ANNOTATION = ("kwok.x-k8s.io/node", "fake")
+"""KWOK plays only the nodes with this annotation, and only their pods. Karpenter's simulated cloud sets it too."""
 FIRST_NODE = "simulated-gpu-1"
 """The node that every cluster of the API tier begins with."""
 
@@ -34,7 +34,6 @@ def gpu_node(
     """
     resources = {"cpu": "192", "memory": "2Ti", "pods": "110", "ephemeral-storage": "4Ti", GPU_RESOURCE: str(gpus)}
     labels = {
-        "type": "kwok",
         SIMULATED_GPU_LABEL: "true",
         "kubernetes.io/hostname": name,
         "kubernetes.io/os": "linux",
@@ -46,7 +45,7 @@ def gpu_node(
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": name, "labels": labels},
+        "metadata": {"name": name, "labels": labels, "annotations": dict([NODE_ANNOTATION])},
         "status": {"capacity": resources, "allocatable": resources},
     }
 
@@ -58,7 +57,7 @@ def start_kwok(launcher: Launcher) -> Process:
             "kwok",
             f"--kubeconfig={launcher.places.inner_kubeconfig}",
             f"--config={STAGES}",
-            f"--manage-nodes-with-label-selector={NODE_SELECTOR}",
+            f"--manage-nodes-with-annotation-selector={'='.join(NODE_ANNOTATION)}",
             f"--cidr={SIMULATED_POD_RANGE}",
             "--node-ip=127.0.0.1",
             # Renewed every quarter of it. The node controller takes a node for lost after 50 s without.

@@ -25,6 +25,10 @@ class Module:
     """Main package of each program."""
     stamped: str = ""
     """Module whose version is written into the programs; empty when they need none."""
+    source: str = ""
+    """Module that `crds` are in; empty without them."""
+    crds: tuple[str, ...] = ()
+    """Directories of `source` with the CustomResourceDefinitions that the programs need."""
 
     @property
     def go_mod(self) -> str:
@@ -53,10 +57,18 @@ COREDNS = Module(directory=GO_MODULES / "coredns", packages={"coredns": "github.
 HELM = Module(directory=GO_MODULES / "helm", packages={"helm": "helm.sh/helm/v4/cmd/helm"})
 PAUSE = Module(directory=GO_MODULES / "pause", packages={"pause": "."})
 KIND = Module(directory=GO_MODULES / "kind", packages={"kind": "sigs.k8s.io/kind"})
+KARPENTER = Module(
+    directory=GO_MODULES / "karpenter",
+    packages={"karpenter": "sigs.k8s.io/karpenter/kwok"},
+    source="sigs.k8s.io/karpenter",
+    crds=("kwok/apis/crds", "pkg/apis/crds"),
+)
 
-MODULES = (ETCD, K8S, KWOK, COREDNS, HELM, PAUSE, KIND)
+MODULES = (ETCD, K8S, KWOK, COREDNS, HELM, PAUSE, KIND, KARPENTER)
 
 FOR_API = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok", "helm")
+FOR_MARKET = ("karpenter",)
+"""What a test starts beside the API tier, to buy nodes."""
 FOR_NODE = (*(name for name in FOR_API if name != "kwok"), "kubelet", "kube-proxy", "coredns", "pause")
 FOR_KIND = ("kind", "kubectl", "helm")
 
@@ -93,7 +105,7 @@ def link_flags(module: Module) -> str:
 def content_key(module: Module, go_version: str) -> str:
     """Return the name under which the module's programs are cached: another one when any input to the build differs."""
     digest = hashlib.sha256()
-    for part in (go_version, *BUILD_FLAGS, link_flags(module), repr(sorted(module.packages.items()))):
+    for part in (go_version, *BUILD_FLAGS, link_flags(module), repr(sorted(module.packages.items())), *module.crds):
         digest.update(part.encode() + b"\0")
     for source in sorted(p for p in module.directory.iterdir() if p.name in {"go.mod", "go.sum"} or p.suffix == ".go"):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")

