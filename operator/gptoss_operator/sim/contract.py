@@ -46,7 +46,8 @@ class Stages:
 class ZoneChange:
     """From `at` on, `machines` spot machines can be had in `zone`; more than that are taken away.
 
-    Machines are told `notice` seconds before; the siblings of the first go within `spread` seconds.
+    The first that is taken is told so at `at`, its siblings within the market's `spread_seconds`; each goes
+    `notice_seconds` after that.
     """
 
     at: float
@@ -145,6 +146,14 @@ class Policy(Protocol):
         """Whether it is asked at once, too: when a request is held, a machine goes, or a replica becomes ready."""
         ...
 
+    @property
+    def drains_on_notice(self) -> bool:
+        """Whether its replicas heed the notice of their machine's end: they take no new request from then on.
+
+        If not, a replica stays ready and takes requests until its machine is gone, and only then is it an interruption.
+        """
+        ...
+
     def decide(self, view: View) -> Orders:
         """Return what to do now."""
         ...
@@ -176,7 +185,7 @@ class Result:
     requests: int
     served: int
     within_target: int
-    """Requests whose first token came within the target."""
+    """Served requests whose first token came within the target."""
     failed: int
     """Requests that nobody served: the client gave up, or the end came first."""
     lost: int
@@ -213,7 +222,7 @@ class Result:
 
     @property
     def attainment(self) -> float:
-        """Share of all requests whose first token came within the target."""
+        """Share of all requests that were served with their first token within the target."""
         return self.within_target / self.requests if self.requests else 1.0
 
 
