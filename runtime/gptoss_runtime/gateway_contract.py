@@ -123,6 +123,8 @@ PRIORITY_CLASSES = {"High": -100, "Normal": 0, "Low": 100}
 """HAProxy's priority class of each priority."""
 HELD_STATUS = 503
 """What the activator answers when a held request may go on: HAProxy then sends it to a replica."""
+QUEUE_FULL = "queue_full"
+"""The error's `code` of a request that the front door refused because too many wait for a replica."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +215,9 @@ class GatewayCounter(StrEnum):
     """Of these, those that ended with a status of 500 or more, or broke off while the client still waited."""
     REFUSED = "refused"
     """Requests that the front door refused: 4xx of its own, 429 included."""
+    SHED = "shed"
+    """Of these, those that a replica would have got, had not too many waited already: together with the arrivals, they
+    are what clients ask for. Who uses up a limit of his own is not among them."""
     RETRIES = "retries"
     HELD = "held_total"
     """Requests that had to wait because no replica was ready."""
@@ -247,6 +252,12 @@ class GatewayState:
     """Totals since `start_id`, by name."""
     gauges: dict[str, float] = field(default_factory=dict)
     """Values of now, by name. One that is unknown is absent, never zero."""
+    replicas: dict[str, bool] = field(default_factory=dict)
+    """Whether this gateway finds each replica alive now, by address; one that drains is alive. One that it does not
+    know is absent, as all are while HAProxy does not answer."""
+    ttft_ms: dict[str, float] = field(default_factory=dict)
+    """How many answers since `start_id` had their first token within how many milliseconds, queueing included: by upper
+    bound, each answer in one bucket only. The bound of the slowest is `inf`. Absent: none."""
 
     def encode(self) -> str:
         """Return the document as JSON."""
@@ -257,7 +268,7 @@ class GatewayState:
         """Return the state in `text`. Raises ContractError."""
         document = load_document(text, what="gateway state")
         try:
-            return cls(**{f.name: document[f.name] for f in fields(cls)})
+            return cls(**{f.name: document[f.name] for f in fields(cls) if f.name in document})
         except (KeyError, TypeError) as error:
             raise ContractError(f"gateway state: {error!r}") from error
 

@@ -5,12 +5,13 @@ import json
 import msgspec
 import pytest
 
-from gptoss_runtime.activator.haproxy.servers import BackendStat, Replicas
+from gptoss_runtime.activator.haproxy.servers import BackendStat, Replicas, ServerStat, ServerStatus
 from gptoss_runtime.activator.records.line import Ended, Line, ended_of, expects_usage
 from gptoss_runtime.activator.records.record import Record, Usual, records_of, token_ms, trace_id, usual_of
 from gptoss_runtime.activator.records.state import StateWriter, Totals
-from gptoss_runtime.activator.records.telemetry import Held
-from gptoss_runtime.gateway_contract import ANONYMOUS, GatewayOrders, GatewayState, Usage
+from gptoss_runtime.activator.records.telemetry import NOTHING_HELD, Held
+from gptoss_runtime.contract import ContractError
+from gptoss_runtime.gateway_contract import ANONYMOUS, QUEUE_FULL, GatewayOrders, GatewayState, Usage
 from gptoss_runtime.gateway_log import LogField
 from tests.activator.lines import a_line, a_refusal
 
@@ -169,7 +170,7 @@ def test_the_state_counts_requests_that_still_run_and_never_goes_back() -> None:
     busy = Replicas(backend=BackendStat(running=3, queued=2), servers=())
     idle = Replicas(backend=BackendStat(running=0, queued=0), servers=())
 
-    first = writer.state(totals, Held(now=1, total=7, oldest_seconds=2.5), busy, 160.0)
+    first = writer.state(totals, Held(now=1, total=7, oldest_seconds=2.5), busy, 160.0, ttft_ms={"500": 3})
     assert first == GatewayState(
         start_id="me",
         sequence=1,
@@ -179,16 +180,57 @@ def test_the_state_counts_requests_that_still_run_and_never_goes_back() -> None:
             "finished": 2,
             "failed": 1,
             "refused": 1,
+            "shed": 0,
             "retries": 4,
             "held_total": 7,
             "prompt_tokens": 12,
             "generation_tokens": 101,
         },
         gauges={"held": 1, "oldest_held_seconds": 2.5, "in_flight": 3, "queued": 2, "replicas_up": 0},
+        ttft_ms={"500": 3},
     )
     # Their lines are on the way.
-    second = writer.state(totals, Held(now=0, total=7, oldest_seconds=0.0), idle, 161.0)
+    second = writer.state(totals, Held(now=0, total=7, oldest_seconds=0.0), idle, 161.0, ttft_ms={})
     assert (second.sequence, second.counters["arrivals"]) == (2, 8)
     # HAProxy does not answer: what it would know is absent, not zero.
-    third = writer.state(totals, Held(now=0, total=7, oldest_seconds=0.0), None, 162.0)
+    third = writer.state(totals, Held(now=0, total=7, oldest_seconds=0.0), None, 162.0, ttft_ms={})
     assert set(third.gauges) == {"held", "oldest_held_seconds"}
+    assert third.replicas == {}
+
+
+def a_server(address: str, status: ServerStatus) -> ServerStat:
+    return ServerStat(name=address, address=address, status=status, slots=None, running=0, queued=0, weight=100)
+
+
+def test_the_state_says_which_replicas_this_gateway_finds_alive() -> None:
+    up, draining, down = (
+        a_server(f"10.0.0.{n}", status)
+        for n, status in enumerate((ServerStatus.UP, ServerStatus.DRAIN, ServerStatus.DOWN))
+    )
+    seen = Replicas(backend=BackendStat(running=0, queued=0), servers=(up, draining, down))
+    state = StateWriter(start_id="me", started=0.0).state(Totals(), NOTHING_HELD, seen, 1.0, ttft_ms={})
+    assert state.replicas == {"10.0.0.0": True, "10.0.0.1": True, "10.0.0.2": False}
+    assert GatewayState.decode(state.encode()) == state
+
+
+def test_what_was_shed_for_a_full_queue_is_told_apart_from_what_was_refused_for_its_own_sake() -> None:
+    totals = Totals()
+    lines = [
+        a_refusal(status=429, code=QUEUE_FULL, ended="PR"),
+        a_refusal(status=429, code="rate_exceeded", ended="PR"),
+        a_refusal(),
+        a_line(status=429, replica="unix"),
+        a_line(status=429, replica="-", ended="sQ", code="queue_timeout"),
+    ]
+    totals.count(lines, records_of(lines, Usual()))
+    assert (totals.shed, totals.refused) == (1, 3)
+    assert totals.finished == 2, "a request that waited, or found no room to be held, has arrived"
+
+
+def test_a_document_without_the_newer_fields_is_read() -> None:
+    older = json.loads(GatewayState(start_id="me", sequence=1, uptime_seconds=2.0).encode())
+    del older["replicas"], older["ttft_ms"]
+    assert GatewayState.decode(json.dumps({**older, "unknown": 1})).replicas == {}
+    del older["sequence"]
+    with pytest.raises(ContractError, match="sequence"):
+        GatewayState.decode(json.dumps(older))

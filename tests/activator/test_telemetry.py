@@ -98,3 +98,11 @@ def test_the_replicas_of_now_and_what_is_held() -> None:
     # HAProxy does not answer: nothing is claimed.
     telemetry.now(None, NOTHING_HELD)
     assert "queued{}" not in samples(telemetry)
+
+
+def test_the_time_to_the_first_token_is_summed_over_tenants_and_not_over_errors() -> None:
+    telemetry = Telemetry()
+    assert telemetry.ttft_ms() == {}
+    observe(telemetry, [a_line(), a_line(tenant="team-b"), a_line(queue_ms=700_000)])
+    observe(telemetry, [a_line(status=502, ended="SH"), a_refusal(), a_line(replica="unix")])
+    assert telemetry.ttft_ms() == {"100": 2, "inf": 1}

@@ -114,7 +114,7 @@ def _routes(ledger: Ledger, telemetry: Telemetry, runtime: RuntimeApi, hold: Hol
 
     async def state(_: web.Request) -> web.Response:
         replicas = await _replicas(runtime)
-        document = writer.state(ledger.totals, _held(hold), replicas, time.monotonic())
+        document = writer.state(ledger.totals, _held(hold), replicas, time.monotonic(), ttft_ms=telemetry.ttft_ms())
         return web.Response(text=document.encode(), content_type="application/json")
 
     async def metrics(_: web.Request) -> web.Response:

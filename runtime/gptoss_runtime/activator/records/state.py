@@ -1,13 +1,13 @@
 """What the operator hears of this gateway: totals since the start, and how many requests there are now."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gptoss_runtime.activator.haproxy.servers import Replicas
+from gptoss_runtime.activator.haproxy.servers import Replicas, ServerStatus
 from gptoss_runtime.activator.records.line import CLIENT_ERROR, SERVER_ERROR, Ended, Line, was_for_replicas
 from gptoss_runtime.activator.records.record import Record
 from gptoss_runtime.activator.records.telemetry import Held
-from gptoss_runtime.gateway_contract import GatewayCounter, GatewayGauge, GatewayState, Usage
+from gptoss_runtime.gateway_contract import QUEUE_FULL, GatewayCounter, GatewayGauge, GatewayState, Usage
 
 
 _BROKE_OFF = frozenset({Ended.REPLICA_LOST, Ended.GATEWAY_ERROR, Ended.TIMEOUT})
@@ -20,6 +20,7 @@ class Totals:
     finished: int = 0
     failed: int = 0
     refused: int = 0
+    shed: int = 0
     retries: int = 0
     prompt_tokens: int = 0
     generation_tokens: int = 0
@@ -35,6 +36,8 @@ class Totals:
                     self.failed += 1
             elif CLIENT_ERROR <= record.status < SERVER_ERROR:
                 self.refused += 1
+                if record.code == QUEUE_FULL:
+                    self.shed += 1
 
     def count_tokens(self, usage: Usage) -> None:
         """Count the tokens of a request."""
@@ -59,19 +62,23 @@ class StateWriter:
     """When the activator started, by the clock that `now` is of."""
     _sequence: int = 0
 
-    def state(self, totals: Totals, held: Held, replicas: Replicas | None, now: float) -> GatewayState:
-        """Return the document of now. `replicas` is None while HAProxy does not answer: then its gauges are absent."""
+    def state(
+        self, totals: Totals, held: Held, replicas: Replicas | None, now: float, *, ttft_ms: Mapping[str, float]
+    ) -> GatewayState:
+        """Return the document of now. `replicas` is None while HAProxy does not answer: what it would say is absent."""
         self._sequence += 1
         gauges: dict[str, float] = {
             GatewayGauge.HELD: held.now,
             GatewayGauge.OLDEST_HELD_SECONDS: held.oldest_seconds,
         }
         running = held.now
+        alive: dict[str, bool] = {}
         if replicas is not None:
             running += replicas.backend.running + replicas.backend.queued
             gauges[GatewayGauge.IN_FLIGHT] = replicas.backend.running
             gauges[GatewayGauge.QUEUED] = replicas.backend.queued
             gauges[GatewayGauge.REPLICAS_UP] = len(replicas.up())
+            alive = {server.address: server.status is not ServerStatus.DOWN for server in replicas.servers}
         return GatewayState(
             start_id=self.start_id,
             sequence=self._sequence,
@@ -81,10 +88,13 @@ class StateWriter:
                 GatewayCounter.FINISHED: totals.finished,
                 GatewayCounter.FAILED: totals.failed,
                 GatewayCounter.REFUSED: totals.refused,
+                GatewayCounter.SHED: totals.shed,
                 GatewayCounter.RETRIES: totals.retries,
                 GatewayCounter.HELD: held.total,
                 GatewayCounter.PROMPT_TOKENS: totals.prompt_tokens,
                 GatewayCounter.GENERATION_TOKENS: totals.generation_tokens,
             },
             gauges=gauges,
+            replicas=alive,
+            ttft_ms=dict(ttft_ms),
         )

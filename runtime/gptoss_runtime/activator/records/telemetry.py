@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from gptoss_runtime.activator.haproxy.servers import Replicas, ServerStatus
 from gptoss_runtime.activator.records.histogram import TOKEN_BOUNDS_MS, WAIT_BOUNDS_MS, Histogram
+from gptoss_runtime.activator.records.line import OK
 from gptoss_runtime.activator.records.record import Record, token_ms
 
 
@@ -140,6 +141,13 @@ class Telemetry:
         """Show this as the state of now. `replicas` is None while HAProxy does not answer."""
         self.replicas = replicas
         self.held = held
+
+    def ttft_ms(self) -> dict[str, float]:
+        """Return how many answers had their first token within each bound, as in `GatewayState.ttft_ms`."""
+        # Errors are quick, and no first token came with them.
+        counts = [one.ttft.counts for (_, status), one in self.series.items() if status == OK]
+        bounds = (*(str(bound) for bound in WAIT_BOUNDS_MS), "inf")
+        return {bound: total for bound, *each in zip(bounds, *counts, strict=True) if (total := sum(each))}
 
     def count_bad_datagram(self) -> None:
         """Count a datagram that was not understood, or came from nobody who may send it."""

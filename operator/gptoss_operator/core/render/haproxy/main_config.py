@@ -10,7 +10,7 @@ from gptoss_operator.core.render.haproxy.lanes import balance, detours, marks, r
 from gptoss_operator.core.render.haproxy.log import TRACE_LENGTH, log_format
 from gptoss_operator.core.render.haproxy.places import Places
 from gptoss_operator.core.render.haproxy.script import SCRIPT_FILE
-from gptoss_runtime.gateway_contract import LEAVING, Header, Section, Socket
+from gptoss_runtime.gateway_contract import LEAVING, QUEUE_FULL, Header, Section, Socket
 
 
 BUFFER_BYTES = 16384
@@ -196,7 +196,7 @@ def _door(spec: RoutingSpec, models: Sequence[str], places: Places) -> str:
         *marks(spec, short),
         refuse(
             429,
-            "queue_full",
+            QUEUE_FULL,
             "every replica is busy; try again",
             when=f"if {{ queue({Section.REPLICAS}) ge {spec.queue.max_requests} }}",
             early=True,
