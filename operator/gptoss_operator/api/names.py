@@ -24,15 +24,25 @@ LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_DEPLOYMENT: Final = f"{GROUP}/deployment"
 LABEL_SLOT: Final = f"{GROUP}/slot"
 LABEL_REVISION: Final = f"{GROUP}/revision"
+LABEL_CAPACITY: Final = f"{GROUP}/capacity-type"
+"""On a replica and its pod: the capacity type that was chosen for it. On a node: what it is, where nothing else says."""
+LABEL_ZONE: Final = f"{GROUP}/zone"
+"""On a replica and its pod: the zone that was chosen for it."""
+LABEL_POOL: Final = f"{GROUP}/pool"
+"""On a replica and its pod: the pool of GPUs that was chosen for it."""
 LABEL_WEIGHTS: Final = f"{GROUP}/weights"
 """On a Job: which weights it brings into which claim, as a digest."""
 ANNOTATION_CONFIG: Final = f"{GROUP}/config"
 """On a gateway pod: digest of its configuration."""
+ANNOTATION_WEEK: Final = f"{GROUP}/week"
+"""On the ConfigMap of the history: how many replicas were needed at each time of the past week."""
 ANNOTATION_KEYS: Final = f"{GROUP}/keys"
 """On a gateway pod: version of the Secret with API keys. Its change makes the kubelet look at the Secret at once."""
 
 COMPONENT_REPLICA: Final = "replica"
 COMPONENT_GATEWAY: Final = "gateway"
+COMPONENT_HISTORY: Final = "history"
+"""What was needed in the past week."""
 COMPONENT_WEIGHTS: Final = "weights"
 """The Job that fills a cache claim, and the claim."""
 APP: Final = "gpt-oss"
@@ -57,6 +67,11 @@ def replica_service(deployment: str) -> str:
 def replica_disruption_budget(deployment: str) -> str:
     """Return the name of the PodDisruptionBudget of the replicas."""
     return f"{deployment}-replicas"
+
+
+def history(deployment: str) -> str:
+    """Return the name of the ConfigMap that keeps what was needed at each time of the past week."""
+    return f"{deployment}-history"
 
 
 def gateway(deployment: str) -> str:

@@ -70,6 +70,15 @@ class ScheduleSpec(ApiModel):
     max_replicas: int | None = Field(default=None, ge=1, le=1000)
     """Replicas that exist at most. Default: as without the schedule."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("has(self.minReplicas) || has(self.maxReplicas)", "set minReplicas, maxReplicas or both"),
+        Rule(
+            "!has(self.maxReplicas) || !has(self.minReplicas) || self.maxReplicas >= self.minReplicas",
+            "must be at least minReplicas",
+            field="maxReplicas",
+        ),
+    )
+
 
 class PredictionSpec(ApiModel):
     """What is counted on beyond the load of now."""

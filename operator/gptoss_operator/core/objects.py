@@ -19,11 +19,13 @@ class OwnerReference(Struct, frozen=True, rename="camel"):
     controller: bool = False
 
 
-class Annotations(Struct, frozen=True, rename={"keys_version": names.ANNOTATION_KEYS}):
+class Annotations(Struct, frozen=True, rename={"keys_version": names.ANNOTATION_KEYS, "week": names.ANNOTATION_WEEK}):
     """The annotations that the operator reads."""
 
     keys_version: str = ""
     """On a gateway pod: version of the Secret with API keys that it was last told of."""
+    week: str = ""
+    """On the ConfigMap of the history: what was needed in the past week."""
 
 
 class ObjectMeta(Struct, frozen=True, rename="camel"):
@@ -80,13 +82,15 @@ class ContainerStatus(Struct, frozen=True, rename="camel"):
     last_state: ContainerState = ContainerState()
 
 
-class PodCondition(Struct, frozen=True):
+class PodCondition(Struct, frozen=True, rename="camel"):
     """What the scheduler or the kubelet says of a pod."""
 
     type: str
     status: str
     reason: str = ""
     message: str = ""
+    last_transition_time: datetime | None = None
+    """When `status` last changed."""
 
 
 class PodSpec(Struct, frozen=True, rename="camel"):

@@ -1,0 +1,57 @@
+"""What the schema cannot check of scaling, machines and prices."""
+
+from collections import Counter
+from collections.abc import Iterable
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from gptoss_operator.api.placement import PriceSpec
+from gptoss_operator.api.scaling import ScalingSpec, ScheduleSpec
+from gptoss_operator.api.spec import GptOssSpec
+from gptoss_operator.errors import InvalidSpec
+
+
+def check(spec: GptOssSpec, common_prices: Iterable[PriceSpec]) -> None:
+    """Raise InvalidSpec, with field and remedy, for a spec that the schema lets pass and that makes no sense.
+
+    `common_prices` are those for all deployments.
+    """
+    pools = [pool.name for pool in spec.gpu.pools]
+    _unique("spec.gpu.pools", pools)
+    _unique("spec.spot.labels", [label.key for label in spec.spot.labels])
+    if spec.scaling:
+        _check_scaling(spec.scaling, has_prices=bool(spec.prices or tuple(common_prices)))
+    for index, price in enumerate(spec.prices):
+        if price.pool is not None and price.pool not in pools:
+            raise InvalidSpec(
+                f"spec.prices[{index}].pool: spec.gpu.pools has no {price.pool!r}: name one of them, or leave it out"
+            )
+    _unique("spec.prices", [f"{p.capacity_type} {p.pool or ''} {p.zone or ''}".strip() for p in spec.prices])
+
+
+def _check_scaling(scaling: ScalingSpec, *, has_prices: bool) -> None:
+    if scaling.budget.max_hourly_cost is not None and not has_prices:
+        raise InvalidSpec(
+            "spec.scaling.budget.maxHourlyCost: nothing says what a GPU costs: set spec.prices, or the chart's prices"
+        )
+    _unique("spec.scaling.schedules", [schedule.name for schedule in scaling.schedules])
+    for schedule in scaling.schedules:
+        _check_schedule(schedule)
+
+
+def _check_schedule(schedule: ScheduleSpec) -> None:
+    field = f"spec.scaling.schedules[{schedule.name}]"
+    try:
+        ZoneInfo(schedule.time_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise InvalidSpec(
+            f"{field}.timeZone: {schedule.time_zone!r} is no time zone: use an IANA name such as Europe/Berlin"
+        ) from None
+    if not schedule.days:
+        raise InvalidSpec(f"{field}.days: it never begins: name a day, or leave days out for every day")
+
+
+def _unique(field: str, names: Iterable[str]) -> None:
+    """Raise InvalidSpec for a name that is there twice."""
+    twice = [name for name, number in Counter(names).items() if number > 1]
+    if twice:
+        raise InvalidSpec(f"{field}: {twice[0]!r} is there twice: take one of them out")
