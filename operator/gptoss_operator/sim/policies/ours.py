@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from gptoss_operator.core.placement.decision import MarketMemory, Placement
-from gptoss_operator.core.placement.places import CapacityType, Place, PlacedReplica, Stage
 from gptoss_operator.core.placement.placement import decide_placement
+from gptoss_operator.core.placement.places import CapacityType, Place, PlacedReplica, Stage
 from gptoss_operator.core.placement.policy import PlacementPolicy, Prices
 from gptoss_operator.core.scaling.decision import ScaleDecision, ScalingMemory
 from gptoss_operator.core.scaling.policy import ScalingPolicy
