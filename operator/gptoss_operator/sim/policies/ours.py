@@ -4,21 +4,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from gptoss_operator.api.spec import GptOssSpec
 from gptoss_operator.core.placement.decision import MarketMemory, Placement
 from gptoss_operator.core.placement.placement import decide_placement
 from gptoss_operator.core.placement.places import CapacityType, Place, PlacedReplica, Stage
 from gptoss_operator.core.placement.policy import PlacementPolicy, Prices
+from gptoss_operator.core.policies import placement_policy, scaling_policy
 from gptoss_operator.core.scaling.decision import ScaleDecision, ScalingMemory
 from gptoss_operator.core.scaling.policy import ScalingPolicy
 from gptoss_operator.core.scaling.replicas import decide_replicas
 from gptoss_operator.core.scaling.supply import Supply
 from gptoss_operator.sim.contract import Orders, View
-from gptoss_operator.sim.policies.fleet import staying
+from gptoss_operator.sim.policies.fleet import STAYING
 
 
 @dataclass(kw_only=True)
 class Ours:
-    """`decide_replicas`, then `decide_placement`, each time."""
+    """`decide_replicas`, then `decide_placement`, each time. Zones that the policy leaves open are the market's."""
 
     scaling: ScalingPolicy
     placement: PlacementPolicy
@@ -31,19 +33,27 @@ class Ours:
     """The last decision on how many, for whom asks why."""
     place: Placement | None = field(default=None, init=False)
     """The last decision on where."""
-    _removed: frozenset[int] = field(default=frozenset(), init=False)
+    _removed: set[int] = field(default_factory=set, init=False)
 
     def decide(self, view: View) -> Orders:
-        """Return what to do now. Prices and zones that the policy leaves open are those of the market."""
-        policy = self._completed(view)
-        memory = self.scale.memory if self.scale else ScalingMemory()
-        supply = self._supply(view, policy)
-        scale = self.scale = decide_replicas(self.scaling, view.load, supply, memory, view.now)
+        """Return what to do now."""
+        self._removed &= {replica.slot for replica in view.replicas}
+        # What was removed is no replica any more, as a StatefulSet that was deleted; its pod drains on its own.
+        kept = tuple(self._asked(replica) for replica in view.replicas if replica.slot not in self._removed)
+        if self.placement.spot and not self.placement.zones:
+            self.placement = replace(self.placement, zones=view.zones)
+        scale = self.scale = decide_replicas(
+            self.scaling,
+            view.load,
+            self._supply(view, kept),
+            self.scale.memory if self.scale else ScalingMemory(),
+            view.now,
+        )
         place = self.place = decide_placement(
-            policy,
+            self.placement,
             scale.replicas,
             needed_now=scale.terms.needed,
-            replicas=self._known(view.replicas),
+            replicas=kept,
             interruptions=view.interruptions,
             refused=view.refused,
             memory=self.place.memory if self.place else MarketMemory(),
@@ -51,31 +61,40 @@ class Ours:
             now=view.now,
         )
         removes = tuple(remove.slot for remove in place.removes)
-        self._removed = (self._removed | set(removes)) & {replica.slot for replica in view.replicas}
-        return Orders(creates=tuple(create.place for create in place.creates), removes=removes, target=scale.replicas)
+        self._removed.update(removes)
+        creates = tuple(_bought(create.place) for create in place.creates)
+        return Orders(creates=creates, removes=removes, target=scale.replicas)
 
-    def _known(self, replicas: Sequence[PlacedReplica]) -> tuple[PlacedReplica, ...]:
-        """Return the replicas that were not removed yet: a StatefulSet that is deleted is no replica any more."""
-        return tuple(replica for replica in replicas if replica.slot not in self._removed)
+    def _asked(self, replica: PlacedReplica) -> PlacedReplica:
+        """Return a replica as it was asked for. Without spot, the policy asks for any machine and pays on demand."""
+        if self.placement.spot:
+            return replica
+        return replace(replica, place=replace(replica.place, capacity=CapacityType.ANY))
 
-    def _supply(self, view: View, policy: PlacementPolicy) -> Supply:
-        kept = self._known(view.replicas)
+    def _supply(self, view: View, kept: Sequence[PlacedReplica]) -> Supply:
         stages = [replica.stage for replica in kept]
         return Supply(
-            existing=len(staying(view)),
+            existing=sum(stage in STAYING for stage in stages),
             ready=stages.count(Stage.READY),
             starting=stages.count(Stage.PENDING) + stages.count(Stage.STARTING),
             unsettled=Stage.DOOMED in stages or Stage.LOST in stages,
-            replica_hourly_cost=_dearest(policy.prices, policy.pools),
+            replica_hourly_cost=_dearest(self.placement.prices, self.placement.pools),
             cold_start=view.cold_start,
         )
 
-    def _completed(self, view: View) -> PlacementPolicy:
-        policy = self.placement
-        if policy.prices == Prices() or (policy.spot and not policy.zones):
-            prices = view.prices if policy.prices == Prices() else policy.prices
-            policy = self.placement = replace(policy, prices=prices, zones=policy.zones or view.zones)
-        return policy
+
+def ours_of(spec: GptOssSpec, *, gpus: int, prices: Prices, name: str = "ours") -> Ours:
+    """Return what a deployment of `spec` does, with replicas of `gpus` GPUs."""
+    scaling = scaling_policy(spec, gpus)
+    if spec.replicas is not None:
+        scaling = replace(scaling, min_replicas=spec.replicas, max_replicas=spec.replicas)
+    return Ours(scaling=scaling, placement=placement_policy(spec, prices=prices, zones=()), name=name)
+
+
+def _bought(place: Place) -> Place:
+    if place.capacity is CapacityType.ANY:
+        return replace(place, capacity=CapacityType.ON_DEMAND)
+    return place
 
 
 def _dearest(prices: Prices, pools: Sequence[str]) -> float | None:

@@ -39,7 +39,8 @@ def linear(label: str, low: float, high: float, *, most_ticks: int = 6) -> Axis:
 def hours(duration: float) -> Axis:
     """Return an axis of hours for seconds from 0 to `duration`."""
     axis = linear("hours", 0.0, duration / 3600, most_ticks=12)
-    return Axis(label=axis.label, ticks=axis.ticks, place=lambda value: axis.place(value / 3600))
+    ticks = tuple((value * 3600, text) for value, text in axis.ticks)
+    return Axis(label=axis.label, ticks=ticks, place=lambda value: axis.place(value / 3600))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,7 +91,7 @@ class Panel:
         """Write names and colours in one row above the panel, from the right."""
         x = self.left + self.width
         for text, colour in reversed(entries):
-            x -= 7.0 * len(text) + 26
+            x -= 7.6 * len(text) + 26
             self.parts.append(f'<rect x="{x:.1f}" y="{self.top - 18:.1f}" width="12" height="12" fill="{colour}"/>')
             self._text(x + 17, self.top - 8, text, anchor="start")
 

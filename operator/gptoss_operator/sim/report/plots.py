@@ -13,7 +13,7 @@ from gptoss_operator.sim.report.compare import Curve
 
 WIDTH: Final = 1100.0
 MARGIN: Final = 60.0
-ROW: Final = 320.0
+ROW: Final = 350.0
 HEAD: Final = 90.0
 REPLICAS, QUEUE = 150.0, 70.0
 ON_DEMAND, SPOT, READY, TARGET, WAITING, ARRIVALS = "#d55e00", "#56b4e9", "#000000", "#5d3a9b", "#cc79a7", "#009e73"
