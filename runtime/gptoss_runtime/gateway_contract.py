@@ -257,7 +257,7 @@ class GatewayState:
     know is absent, as all are while HAProxy does not answer."""
     ttft_ms: dict[str, float] = field(default_factory=dict)
     """How many answers since `start_id` had their first token within how many milliseconds, queueing included: by upper
-    bound, each answer in one bucket only. The bound of the slowest is `inf`. Absent: none."""
+    bound, each answer in one bucket only. The bound of the slowest is `inf`. Empty: there was none."""
 
     def encode(self) -> str:
         """Return the document as JSON."""

@@ -1,12 +1,14 @@
 """What Prometheus reads."""
 
 import json
+import math
 from collections.abc import Iterable
 
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gptoss_runtime.activator.haproxy.servers import BackendStat, Replicas, ServerStat, ServerStatus
+from gptoss_runtime.activator.records.histogram import WAIT_BOUNDS_MS
 from gptoss_runtime.activator.records.line import Line
 from gptoss_runtime.activator.records.record import Usual, records_of
 from gptoss_runtime.activator.records.telemetry import MOST_TENANTS, NOTHING_HELD, OTHER, Held, Telemetry
@@ -105,4 +107,6 @@ def test_the_time_to_the_first_token_is_summed_over_tenants_and_not_over_errors(
     assert telemetry.ttft_ms() == {}
     observe(telemetry, [a_line(), a_line(tenant="team-b"), a_line(queue_ms=700_000)])
     observe(telemetry, [a_line(status=502, ended="SH"), a_refusal(), a_line(replica="unix")])
-    assert telemetry.ttft_ms() == {"100": 2, "inf": 1}
+    found = telemetry.ttft_ms()
+    assert {bound: count for bound, count in found.items() if count} == {"100": 2, "inf": 1}
+    assert [float(bound) for bound in found] == [*WAIT_BOUNDS_MS, math.inf]

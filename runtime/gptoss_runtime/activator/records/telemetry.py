@@ -147,7 +147,7 @@ class Telemetry:
         # Errors are quick, and no first token came with them.
         counts = [one.ttft.counts for (_, status), one in self.series.items() if status == OK]
         bounds = (*(str(bound) for bound in WAIT_BOUNDS_MS), "inf")
-        return {bound: total for bound, *each in zip(bounds, *counts, strict=True) if (total := sum(each))}
+        return {bound: sum(each) for bound, *each in zip(bounds, *counts, strict=True)} if counts else {}
 
     def count_bad_datagram(self) -> None:
         """Count a datagram that was not understood, or came from nobody who may send it."""
