@@ -1,0 +1,44 @@
+"""How many replicas there may be at all: by the spec, by its schedules, by its budget."""
+
+import math
+from dataclasses import dataclass
+
+from gptoss_operator.core.scaling.decision import Limit
+from gptoss_operator.core.scaling.load import known
+from gptoss_operator.core.scaling.policy import ScalingPolicy
+from gptoss_operator.core.scaling.schedules import scheduled
+from gptoss_operator.core.scaling.supply import Supply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Least and most replicas, both included. The most is never below the least."""
+
+    low: int
+    high: int
+    high_limit: Limit
+    """What sets the most."""
+
+    def clip(self, replicas: int) -> int:
+        """Return the nearest number that is allowed."""
+        return max(self.low, min(replicas, self.high))
+
+
+def bounds_at(policy: ScalingPolicy, supply: Supply, now: float) -> Bounds:
+    """Return the bounds at `now`. The budget comes before the minimum, and never asks for fewer than none.
+
+    A price that is not known bounds nothing.
+    """
+    low, high = scheduled(policy.schedules, max(0, policy.min_replicas), max(0, policy.max_replicas), now)
+    limit = Limit.MAX_REPLICAS
+    if policy.max_gpus is not None:
+        affordable = max(0, policy.max_gpus // max(1, policy.gpus_per_replica))
+        if affordable < high:
+            high, limit = affordable, Limit.MAX_GPUS
+    budget, cost = known(policy.max_hourly_cost), known(supply.replica_hourly_cost)
+    if budget is not None and cost:
+        # A billionth of a replica, for quotients such as 0.3 / 0.1.
+        affordable = math.floor(min(budget / cost, 1e9) + 1e-9)
+        if affordable < high:
+            high, limit = affordable, Limit.MAX_HOURLY_COST
+    return Bounds(low=min(low, high), high=high, high_limit=limit)
