@@ -1,0 +1,203 @@
+"""Which replicas are created and removed now, and where: on demand for the base, on spot beyond it, and in between.
+
+The law is a portfolio: on-demand machines for a base that grows in hostile markets, spot ones over zones for the rest
+and a few more against expected losses, and on-demand ones that stand in while spot ones are short. On-demand replicas
+are asked for by what spot ones are expected to do, and leave by what spot ones have proven.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+from gptoss_operator.core.placement.cover import firm_cover, grant_chance, missing, planned_cover, settled_cover, total
+from gptoss_operator.core.placement.cover import presence as present
+from gptoss_operator.core.placement.decision import MarketMemory, Placement, PlacementTerms, Remove
+from gptoss_operator.core.placement.draft import Draft
+from gptoss_operator.core.placement.market import Market, key_of, learn, stuck
+from gptoss_operator.core.placement.misplaced import creates_left, replace_misplaced
+from gptoss_operator.core.placement.places import CapacityType, Interruption, Place, PlacedReplica, Stage
+from gptoss_operator.core.placement.policy import PlacementPolicy
+from gptoss_operator.core.placement.portfolio import base_of, extra_of
+from gptoss_operator.core.placement.victims import victim_order
+from gptoss_operator.core.placement.words import asked, doomed, for_on_demand, for_spot, surplus, told, waited
+from gptoss_operator.core.placement.zones import (
+    best_of,
+    free_pools,
+    offers_of,
+    on_demand_place,
+    on_demand_price,
+    usable,
+)
+from gptoss_operator.core.scaling.supply import ColdStart
+
+
+def decide_placement(
+    policy: PlacementPolicy,
+    target: int,
+    *,
+    needed_now: float | None,
+    replicas: Sequence[PlacedReplica],
+    interruptions: Sequence[Interruption],
+    refused: Sequence[Place] = (),
+    memory: MarketMemory,
+    cold_start: ColdStart,
+    now: float,
+) -> Placement:
+    """Return which replicas are created and removed so that `target` of them serve.
+
+    `needed_now` is how many the load of this moment needs; while fewer are ready, nothing waits for a spot machine that
+    may not come. `interruptions` and `refused` are those since the last call. Doomed replicas leave at once, so that
+    they finish their requests, and their successors are created beside them; lost ones may come back and stay.
+
+    Of ready replicas none is removed that the target needs, hence never the last one unless the target is zero. On
+    demand there are never fewer than the base nor more than the target. Ties go by name and slot.
+    """
+    learnt = learn(memory, policy, replicas=replicas, interruptions=interruptions, refused=refused, now=now)
+    if target <= 0:
+        removes = tuple(Remove(slot=r.slot, reason=asked(0)) for r in sorted(replicas, key=lambda r: r.slot))
+        return Placement(creates=(), removes=removes, terms=PlacementTerms(), reason=asked(0), memory=learnt)
+    market = Market(policy=policy, memory=learnt, cold_start=cold_start, now=now)
+    draft = Draft(market, target, replicas)
+    for replica in sorted(replicas, key=lambda r: r.slot):
+        if replica.stage is Stage.DOOMED:
+            draft.remove(replica, doomed(replica))
+    terms = _place(draft, needed_now)
+    return Placement(
+        creates=tuple(draft.creates),
+        removes=tuple(draft.removes),
+        terms=terms,
+        reason=told(market, target, terms),
+        memory=learnt,
+    )
+
+
+def _place(draft: Draft, needed_now: float | None) -> PlacementTerms:
+    """Fill `draft`, and return what it is made of."""
+    market, policy, target = draft.market, draft.market.policy, draft.target
+    offers = offers_of(market) if policy.spot else ()
+    base = base_of(market, target, offers)
+    need = target - base
+    extra = extra_of(market, need, offers, on_demand_price(policy))
+    moved = _move_stuck(draft)
+    left = creates_left(draft)
+
+    planned = _plan_spot(draft, need + extra)
+    cover = total(planned_cover(replica, market) for replica in draft.spot)
+    # What is asked for anew has waited for none of the time that the ones before it have.
+    cover += total(sorted((grant_chance(market, key_of(policy, place)) for place in planned), reverse=True)[moved:])
+    wanted = _on_demand_wanted(draft, base, need, cover, needed_now)
+    left -= _create_on_demand(draft, min(wanted - len(draft.on_demand), left), base)
+    for place in planned[: max(0, left)]:
+        draft.create(place, for_spot(market, place))
+
+    _remove_spot(draft, need + extra)
+    if policy.spot:
+        _remove_on_demand(draft, base, need, needed_now)
+    else:
+        _remove_surplus(draft, draft.on_demand, target, surplus(target))
+    replace_misplaced(draft)
+    on_demand = sum(create.place.capacity is not CapacityType.SPOT for create in draft.creates) + len(draft.on_demand)
+    return PlacementTerms(
+        base=base, spot=need + extra, extra=extra, cover=round(cover, 2), on_demand=max(wanted, on_demand)
+    )
+
+
+def _move_stuck(draft: Draft) -> int:
+    """Take away what waits for a machine in vain and can be asked for elsewhere. Return how many were on spot."""
+    market, policy = draft.market, draft.market.policy
+    elsewhere = bool(usable(offers_of(market), policy, draft.pending)) if policy.spot else False
+    moved = 0
+    for replica in [r for r in draft.spot if stuck(policy, r, market.now)]:
+        if elsewhere or policy.fallback:
+            moved += draft.remove(replica, waited(policy, replica))
+    for replica in [r for r in draft.on_demand if stuck(policy, r, market.now)]:
+        if replica.place.pool not in (free := free_pools(market, draft.pending)) and free:
+            draft.remove(replica, waited(policy, replica))
+    return moved
+
+
+def _plan_spot(draft: Draft, wanted: int) -> list[Place]:
+    """Return where spot replicas are to be created."""
+    market = draft.market
+    number = missing(wanted, total(present(replica, market) for replica in draft.spot)) if wanted else 0
+    if not number:
+        return []
+    offers = offers_of(market)
+    pending, in_zone = draft.pending.copy(), draft.spot_in_zone.copy()
+    places: list[Place] = []
+    for _ in range(number):
+        offer = best_of(usable(offers, market.policy, pending), market, in_zone, wanted)
+        if offer is None:
+            break
+        pending[offer.key] += 1
+        in_zone[offer.key[0]] += 1
+        places.append(offer.place)
+    return places
+
+
+def _on_demand_wanted(draft: Draft, base: int, need: int, cover: float, needed_now: float | None) -> int:
+    """Return how many on-demand replicas there should be, with spot ones that count as `cover`."""
+    if not draft.market.policy.fallback or not need:
+        return base
+    return min(draft.target, max(base + missing(need, cover), _urgent(draft, needed_now)))
+
+
+def _urgent(draft: Draft, needed_now: float | None) -> int:
+    """Return how many on-demand replicas are needed whether or not spot ones come that have no machine yet."""
+    ready = draft.ready
+    if needed_now is None or not math.isfinite(needed_now) or needed_now <= ready:
+        # While none is ready, both kinds race, and the first that is ready serves.
+        return 1 if ready == 0 else 0
+    firm = total(firm_cover(replica, draft.market) for replica in draft.spot)
+    return max(missing(needed_now, firm), 1 if ready == 0 else 0)
+
+
+def _create_on_demand(draft: Draft, number: int, base: int) -> int:
+    for _ in range(number):
+        place = on_demand_place(draft.market, draft.pending)
+        in_base = len(draft.on_demand) + draft.created(place.capacity) < base
+        draft.create(place, for_on_demand(draft.market, place, draft.target, in_base=in_base))
+    return max(0, number)
+
+
+def _remove_spot(draft: Draft, wanted: int) -> None:
+    """Remove spot replicas beyond those that are wanted, as far as the rest counts as that many."""
+    market = draft.market
+    there = total(present(replica, market) for replica in draft.spot) + draft.created(CapacityType.SPOT)
+    for replica in sorted(draft.spot, key=lambda r: victim_order(r, market)):
+        without = there - present(replica, market)
+        if without >= wanted and draft.remove(replica, surplus(draft.target)):
+            there = without
+
+
+def _remove_on_demand(draft: Draft, base: int, need: int, needed_now: float | None) -> None:
+    """Remove on-demand replicas that spot ones have taken the place of.
+
+    One without a machine leaves when the spot ones have theirs; one that starts, when they have settled; a ready one
+    only if it has stood for a while, too, so that a market that flaps does not move replicas to and fro.
+    """
+    market, policy = draft.market, draft.market.policy
+    _remove_surplus(draft, draft.on_demand, draft.target, surplus(draft.target))
+    urgent = _urgent(draft, needed_now) if policy.fallback and need else 0
+    held = {count: _held(draft, base, need, count, urgent) for count in (firm_cover, settled_cover)}
+
+    def keep(replica: PlacedReplica) -> int:
+        if replica.stage in (Stage.PENDING, Stage.FAILING):
+            return held[firm_cover]
+        if replica.stage is Stage.READY and market.now - replica.created_at < policy.on_demand_min_seconds:
+            return draft.target
+        return held[settled_cover]
+
+    for replica in sorted(draft.on_demand, key=lambda r: victim_order(r, market)):
+        if len(draft.on_demand) > keep(replica):
+            draft.remove(replica, "spot replicas serve in its place")
+
+
+def _held(draft: Draft, base: int, need: int, count: Callable[[PlacedReplica, Market], float], urgent: int) -> int:
+    """Return how many on-demand replicas stay beside spot ones that count as `count` says."""
+    return max(base + missing(need, total(count(replica, draft.market) for replica in draft.spot)), urgent)
+
+
+def _remove_surplus(draft: Draft, group: Sequence[PlacedReplica], number: int, reason: str) -> None:
+    """Remove what `group` has beyond `number`."""
+    for replica in sorted(group, key=lambda r: victim_order(r, draft.market))[: max(0, len(group) - number)]:
+        draft.remove(replica, reason)
