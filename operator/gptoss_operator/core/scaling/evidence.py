@@ -15,11 +15,15 @@ MOST: Final = 1e9
 class Evidence:
     """Numbers that are known. None: not known, or the gateways' documents are stale."""
 
+    fresh: bool
+    """Whether all gateways have been heard a moment ago."""
     arrivals_1m: float | None
     arrivals_5m: float | None
     arrivals_earlier: float | None
     queued: float | None
+    """Where not all gateways are fresh, what those that are have: there may be more, not less."""
     held: float | None
+    """The same."""
     in_flight: float | None
     idle_seconds: float | None
     ttft_seconds: float | None
@@ -40,7 +44,7 @@ class Evidence:
     def complete(self) -> bool:
         """Whether all is known that must be known before a replica is removed."""
         numbers = (self.arrivals_1m, self.arrivals_5m, self.queued, self.held, self.in_flight)
-        return all(number is not None for number in numbers)
+        return self.fresh and all(number is not None for number in numbers)
 
     @property
     def nothing(self) -> bool:
@@ -82,11 +86,12 @@ def evidence_of(load: Load, supply: Supply, stale_seconds: float) -> Evidence:
             said_kv += 1
             kv += min(share, 1.0)
     return Evidence(
+        fresh=fresh,
         arrivals_1m=_number(load.arrivals_1m) if fresh else None,
         arrivals_5m=_number(load.arrivals_5m) if fresh else None,
         arrivals_earlier=_number(load.arrivals_earlier) if fresh else None,
-        queued=_number(load.queued) if fresh else None,
-        held=_number(load.held) if fresh else None,
+        queued=_number(load.queued),
+        held=_number(load.held),
         in_flight=_number(load.in_flight) if fresh else None,
         idle_seconds=known(load.idle_seconds) if fresh else None,
         ttft_seconds=known(load.ttft_p95_seconds) if fresh else None,

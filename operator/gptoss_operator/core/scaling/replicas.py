@@ -81,7 +81,7 @@ def decide_replicas(
         young = memory.since is not None and now - memory.since < window
         kept = _kept(supply, evidence, demand, bounds, current=current, young=young)
         wanted, limit = (current, kept) if kept is not None else _lowered(policy, demand, memory, bounds, current)
-    return _decided(policy, supply, memory, demand.terms, bounds, current=current, wanted=wanted, up=up, limit=limit)
+    return _decided(supply, memory, demand.terms, bounds, current=current, wanted=wanted, up=up, limit=limit)
 
 
 def _clock_went_back(
@@ -103,7 +103,7 @@ def _clock_went_back(
     )
     replicas = bounds_at(policy, supply, moment).clip(current)
     memory = replace(memory, target=replicas)
-    reason = explained(Terms(), Limit.NO_EVIDENCE, supply, before=current, after=replicas, fixed=False)
+    reason = f"{replicas}: the clock went back, so nothing is decided until it goes on"
     return ScaleDecision(replicas=replicas, reason=reason, limit=Limit.NO_EVIDENCE, terms=Terms(), memory=memory)
 
 
@@ -135,9 +135,10 @@ def _kept(
     supply: Supply, evidence: Evidence, demand: Demand, bounds: Bounds, *, current: int, young: bool
 ) -> Limit | None:
     """Return why none may be removed, None if one may be."""
-    needed = max(demand.floor, demand.busy) >= current and not demand.idle
+    watched = evidence.complete and not demand.idle
     checks = (
-        (current == 0 or (needed and evidence.complete), Limit.NONE),
+        (current == 0 or (watched and demand.floor >= current), Limit.NONE),
+        (watched and demand.busy >= current, Limit.BUSY),
         (bounds.low >= current, Limit.MIN_REPLICAS),
         (young, Limit.JUST_STARTED),
         (supply.unsettled, Limit.UNSETTLED),
@@ -168,7 +169,6 @@ def _lowered(
 
 
 def _decided(
-    policy: ScalingPolicy,
     supply: Supply,
     memory: ScalingMemory,
     terms: Terms,
@@ -192,6 +192,5 @@ def _decided(
         ups=memory.ups + changed if replicas > current else memory.ups,
         downs=memory.downs + changed if replicas < current else memory.downs,
     )
-    fixed = bounds.low == bounds.high == policy.min_replicas == policy.max_replicas
-    reason = explained(terms, limit, supply, before=current, after=replicas, fixed=fixed)
+    reason = explained(terms, limit, bounds, supply, before=current, after=replicas)
     return ScaleDecision(replicas=replicas, reason=reason, limit=limit, terms=terms, memory=memory)

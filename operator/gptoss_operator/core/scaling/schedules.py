@@ -31,19 +31,26 @@ def holds(schedule: Schedule, now: float) -> bool:
     return False
 
 
-def scheduled(schedules: Sequence[Schedule], low: int, high: int, now: float) -> tuple[int, int]:
-    """Return least and most replicas at `now`, where `low` and `high` hold without a schedule.
+def scheduled(
+    schedules: Sequence[Schedule], low: int, high: int, now: float
+) -> tuple[tuple[int, str], tuple[int, str]]:
+    """Return least and most replicas at `now`, each with what sets it. `low` and `high` hold without a schedule.
 
-    Of several schedules that hold, the greatest minimum and the greatest maximum count. A minimum above the maximum
-    raises it: who asks for that many at a time of day means it.
+    Of several schedules that hold, the greatest minimum and the greatest maximum count. Where the minimum is above the
+    maximum, one that a schedule sets moves one that none sets, and the minimum moves the maximum if both do.
     """
-    if not schedules:
-        return low, max(low, high)
     held = [schedule for schedule in schedules if holds(schedule, now)]
-    lows = [schedule.min_replicas for schedule in held if schedule.min_replicas is not None]
-    highs = [schedule.max_replicas for schedule in held if schedule.max_replicas is not None]
-    low, high = max(lows, default=low), max(highs, default=high)
-    return (low, max(low, high)) if lows else (min(low, high), high)
+    lows = [(schedule.min_replicas, _named(schedule)) for schedule in held if schedule.min_replicas is not None]
+    highs = [(schedule.max_replicas, _named(schedule)) for schedule in held if schedule.max_replicas is not None]
+    least = max(lows, default=(low, "minReplicas"))
+    most = max(highs, default=(high, "maxReplicas"))
+    if least[0] <= most[0]:
+        return least, most
+    return (most, most) if highs and not lows else (least, least)
+
+
+def _named(schedule: Schedule) -> str:
+    return f"schedule {schedule.name}"
 
 
 def _moment(midnight: datetime, minute: int) -> float:

@@ -3,6 +3,7 @@
 from types import MappingProxyType
 from typing import Final
 
+from gptoss_operator.core.scaling.bounds import Bounds
 from gptoss_operator.core.scaling.decision import Limit, Terms
 from gptoss_operator.core.scaling.supply import Supply
 
@@ -10,10 +11,6 @@ from gptoss_operator.core.scaling.supply import Supply
 STAYS: Final = MappingProxyType(
     {
         Limit.NONE: "as many as the load has needed lately",
-        Limit.MIN_REPLICAS: "minReplicas keeps them, the load needs no more",
-        Limit.MAX_REPLICAS: "maxReplicas allows no more, the load needs more",
-        Limit.MAX_GPUS: "scaling.budget.maxGpus allows no more, the load needs more",
-        Limit.MAX_HOURLY_COST: "scaling.budget.maxHourlyCost allows no more, the load needs more",
         Limit.UP_STEP: "the load needs more, which scaling.up allows only in steps",
         Limit.DOWN_STEP: "the load needs fewer, which scaling.down allows only in steps",
         # The need falls and rises a little all the time: that is no news.
@@ -25,36 +22,35 @@ STAYS: Final = MappingProxyType(
     }
 )
 """Why the number stays. Without numbers that move: the sentence is the same from one call to the next."""
-WHY_NO_MORE: Final = MappingProxyType(
-    {
-        Limit.MAX_REPLICAS: "maxReplicas",
-        Limit.MAX_GPUS: "scaling.budget.maxGpus",
-        Limit.MAX_HOURLY_COST: "scaling.budget.maxHourlyCost",
-    }
-)
 LITTLE: Final = 0.05
 """Replicas below which a term is not worth a word."""
 
 
-def explained(terms: Terms, limit: Limit, supply: Supply, *, before: int, after: int, fixed: bool) -> str:
-    """Return why the number goes from `before` to `after`. `fixed`: the spec leaves no choice."""
-    if fixed:
-        return f"{after}: minReplicas and maxReplicas are both {after}"
+def explained(terms: Terms, limit: Limit, bounds: Bounds, supply: Supply, *, before: int, after: int) -> str:
+    """Return why the number goes from `before` to `after`."""
+    is_fixed = bounds.low == bounds.high and bounds.low_name != bounds.high_name
+    if is_fixed:
+        return f"{after}: {bounds.low_name} and {bounds.high_name} are both {after}"
+    at_most = limit is bounds.high_limit
     if after > before:
-        return f"{before} to {after}: {_raised(terms, limit)}{_starting(supply, after)}"
+        return f"{before} to {after}: {_raised(terms, limit, bounds)}{_starting(supply, after)}"
     if after < before:
-        return f"{before} to {after}: {_lowered(terms, limit, after)}"
+        return f"{before} to {after}: {_lowered(terms, after, bounds.high_name if at_most else '')}"
+    if at_most:
+        return f"{after}: {bounds.high_name} allows no more, the load needs more"
+    if limit is Limit.MIN_REPLICAS:
+        return f"{after}: {bounds.low_name}, the load needs no more"
     return "0: nobody asks" if not after and limit is Limit.NONE else f"{after}: {STAYS[limit]}"
 
 
-def _raised(terms: Terms, limit: Limit) -> str:
+def _raised(terms: Terms, limit: Limit, bounds: Bounds) -> str:
     """Return what asks for more, and what kept it from being more still."""
     if limit is Limit.MIN_REPLICAS:
-        return "minReplicas"
+        return bounds.low_name
     said = _needs(terms)
     if limit is Limit.UP_STEP:
         return f"{said}; scaling.up allows no more at once"
-    return f"{said}; {WHY_NO_MORE[limit]} allows no more" if limit in WHY_NO_MORE else said
+    return f"{said}; {bounds.high_name} allows no more" if limit is bounds.high_limit else said
 
 
 def _needs(terms: Terms) -> str:
@@ -80,9 +76,9 @@ def _needs(terms: Terms) -> str:
     return "requests wait" if terms.waiting else "scaling.fallbackReplicas, as nothing is known of the load"
 
 
-def _lowered(terms: Terms, limit: Limit, after: int) -> str:
-    if limit in WHY_NO_MORE:
-        return f"{WHY_NO_MORE[limit]} allows no more"
+def _lowered(terms: Terms, after: int, most: str) -> str:
+    if most:
+        return f"{most} allows no more"
     if after == 0:
         return "nobody has asked for scaling.idleSeconds"
     needed = "" if terms.needed is None else f" ({_number(terms.needed)} now)"
