@@ -92,6 +92,12 @@ def pool_name(kind: str, zone: str) -> str:
     return f"{kind}-{zone}"
 
 
+def prepare_market() -> None:
+    """Build what the cache lacks: about two minutes the first time."""
+    ensure_binaries(FOR_MARKET)
+    ensure_crds(KARPENTER)
+
+
 @contextmanager
 def running_market(cluster: Cluster) -> Iterator[None]:
     """Run Karpenter on a cluster of the API tier, and take away everything that it bought afterwards."""
