@@ -103,7 +103,10 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What a policy sees at one moment: nothing of the future, nothing of the market but what happened to it."""
+    """What a policy sees at one moment: nothing of the future, nothing of the market but what happened to it.
+
+    Its times are the scenario's `start_of_week` later than those of the simulation.
+    """
 
     now: float
     load: Load

@@ -40,6 +40,7 @@ class Fleet:
         self._agenda = agenda
         self._gateway = gateway
         self._seed = seed
+        self._epoch = scenario.start_of_week
         self._drains = drains
         self._ask = ask
         self.cloud = Cloud(
@@ -187,7 +188,7 @@ class Fleet:
         del self.replicas[replica.slot]
 
     def _tell(self, replica: Replica, now: float) -> None:
-        self.told.append(Interruption(zone=replica.zone, pool=replica.place.pool, at=now))
+        self.told.append(Interruption(zone=replica.zone, pool=replica.place.pool, at=self._epoch + now))
         self._ask(now)
 
     def _end(self, replica: Replica, now: float) -> None:

@@ -71,14 +71,14 @@ class Replica:
         self.stage = stage
         self.since = now
 
-    def placed(self, in_flight: float | None) -> PlacedReplica:
-        """Return what a policy sees of it."""
+    def placed(self, in_flight: float | None, epoch: float) -> PlacedReplica:
+        """Return what a policy sees of it, with times since `epoch` seconds before the simulation's beginning."""
         return PlacedReplica(
             slot=self.slot,
             place=self.place,
             zone=self.zone,
             stage=self.stage,
-            created_at=self.created_at,
-            since=self.since,
+            created_at=epoch + self.created_at,
+            since=epoch + self.since,
             in_flight=in_flight,
         )

@@ -17,6 +17,10 @@ class Traffic(Sequence[Request]):
         self.at = array("d")
         self.prompt_tokens = array("L")
         self.generation_tokens = array("L")
+        self.extend(rows)
+
+    def extend(self, rows: Iterable[tuple[float, int, int]]) -> None:
+        """Add requests that come after those that are there."""
         for at, prompt, generation in rows:
             self.at.append(at)
             self.prompt_tokens.append(prompt)

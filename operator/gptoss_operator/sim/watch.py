@@ -30,6 +30,7 @@ class Watch:
         self._fleet = fleet
         self._last_rates_at = 0.0
         self._rates: dict[int, float] = {}
+        self._epoch = scenario.start_of_week
         self._unbroken_since = 0.0
         """Since when everything could be measured."""
 
@@ -44,10 +45,10 @@ class Watch:
         blind = blind_since is not None
         load = self._blind(now - (blind_since or 0.0)) if blind else self._load(now)
         view = View(
-            now=now,
+            now=self._epoch + now,
             load=load,
             replicas=tuple(
-                replica.placed(None if blind else replica.batch.in_flight if replica.at_gateway else 0)
+                replica.placed(None if blind else replica.batch.in_flight, self._epoch)
                 for replica in fleet.replicas.values()
             ),
             interruptions=tuple(fleet.told),
