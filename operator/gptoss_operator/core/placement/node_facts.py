@@ -70,8 +70,8 @@ Term = dict[str, Any]
 def capacity_of(labels: Mapping[str, str], extra: Sequence[CapacityLabel] = ()) -> CapacityType:
     """Return how a node with `labels` is paid for; Any if they do not say it.
 
-    The labels are asked in their order, the user's own right after Karpenter's. A node is on demand only where a label says so: most clouds label spot machines
-    alone, and then the absence of all labels says nothing of a cluster that has none.
+    The labels are asked in their order, the user's own right after Karpenter's. A node is on demand only where a label
+    says so: most clouds label spot machines alone, and then that there is none says nothing where nobody labels nodes.
     """
     for fact in _facts(extra):
         value = labels.get(fact.key)

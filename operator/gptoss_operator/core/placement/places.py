@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class CapacityType(StrEnum):
@@ -22,6 +23,10 @@ class Place:
     """Empty: any."""
     pool: str = ""
     """Name of the GPU pool in the spec. Empty: there is but one."""
+
+
+ANYWHERE: Final = Place()
+"""Nothing is asked of the machine."""
 
 
 class Stage(StrEnum):
