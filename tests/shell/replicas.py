@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from gptoss_operator.shell.ask import Line
+from gptoss_operator.shell.ask import Line, decoded
 from gptoss_operator.shell.samples import ScrapeFailed
 from gptoss_operator.shell.store import Key
 from gptoss_runtime.contract import (
@@ -85,7 +85,7 @@ async def served(handler: Handler, address: str, port: int) -> AsyncIterator[Non
 
 async def asked(handler: Handler, address: str = "127.0.0.11") -> ReplicaState | ScrapeFailed:
     port = free_port()
-    line = Line(address, port)
+    line = Line(address, port, decoded)
     async with served(handler, address, port):
         answer = await line.ask()
         line.close()

@@ -64,7 +64,7 @@ def test_a_real_server_is_understood(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with harness.running(harness.an_order(harness.a_model(tmp_path)), tmp_path) as server:
             await server.phase(Phase.READY)
-            line = Line("127.0.0.1", server.health_port)
+            line = Line("127.0.0.1", server.health_port, decoded)
             first, second = await line.ask(), await line.ask()
             line.close()
         assert isinstance(first, ReplicaState)
@@ -78,7 +78,7 @@ def test_a_real_server_is_understood(tmp_path: Path) -> None:
 
 def test_nobody_at_the_address_is_a_value_with_a_reason() -> None:
     async def nobody() -> ReplicaState | ScrapeFailed:
-        return await Line("127.0.0.11", free_port()).ask()
+        return await Line("127.0.0.11", free_port(), decoded).ask()
 
     answer = failed(asyncio.run(nobody()))
     assert answer.result is Result.UNREACHABLE
@@ -108,7 +108,7 @@ def test_a_server_that_speaks_nonsense_is_not_understood(sent: bytes, result: Re
     async def scenario() -> ReplicaState | ScrapeFailed:
         port = free_port()
         async with await asyncio.start_server(answer, "127.0.0.11", port):
-            return await Line("127.0.0.11", port).ask()
+            return await Line("127.0.0.11", port, decoded).ask()
 
     assert failed(asyncio.run(scenario())).result is result
 
@@ -129,7 +129,7 @@ def test_a_connection_that_the_replica_ended_is_made_anew() -> None:
     async def scenario() -> None:
         port = free_port()
         replica = Replica()
-        line = Line("127.0.0.11", port)
+        line = Line("127.0.0.11", port, decoded)
         async with replica.serve("127.0.0.11", port):
             assert isinstance(await line.ask(), ReplicaState)
         assert failed(await line.ask()).result is Result.UNREACHABLE

@@ -1,7 +1,7 @@
 """What gateways and replicas have said, collected by deployment until a pass asks for the load."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from gptoss_operator.api import names
@@ -93,12 +93,13 @@ class Loads:
             replicas=dict(_replicas(heard, replica_pods, state_of)),
         )
 
-    def keep_only(self, deployments: Mapping[Key, Collection[str]]) -> None:
-        """Forget deployments that are not among these, and pods of them that are gone for long enough."""
-        for deployment in self._heard.keys() - deployments.keys():
-            del self._heard[deployment]
-        for deployment, heard in self._heard.items():
-            _forget_old(heard, deployments[deployment], self._clock())
+    def keep_only(self, uids: Collection[str]) -> None:
+        """Forget all other pods; those of gateways not before their arrivals have ceased to count."""
+        now = self._clock()
+        for deployment, heard in list(self._heard.items()):
+            _forget_old(heard, uids, now)
+            if not heard.gateways and not heard.replicas:
+                del self._heard[deployment]
 
 
 def is_ready(pod: Pod) -> bool:

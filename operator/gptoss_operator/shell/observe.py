@@ -1,12 +1,14 @@
 """From what is reflected to what the core decides from."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
 from gptoss_operator.api import names
 from gptoss_operator.core.objects import Child, ObjectMeta, Pod
 from gptoss_operator.core.observation import ChildKey, Manifest, Observation, ObservedChild, Owner
+from gptoss_operator.core.scaling.load import NOTHING_KNOWN, Load
 from gptoss_operator.shell.cluster import Cluster
 from gptoss_operator.shell.ledger import Ledger
 from gptoss_operator.shell.store import Key
@@ -18,6 +20,9 @@ CONTROLLER_OF_PODS: Final = {
     names.COMPONENT_GATEWAY: "ReplicaSet",
     names.COMPONENT_WEIGHTS: "Job",
 }
+
+LoadOf = Callable[[Sequence[Pod], Sequence[Pod], Key], Load]
+"""Returns the load of a deployment with these gateway pods and these replica pods."""
 
 
 def owner_of(body: Manifest) -> Owner:
@@ -36,6 +41,11 @@ def is_replica(pod: Pod) -> bool:
     return _is_pod_of(pod, names.COMPONENT_REPLICA)
 
 
+def is_gateway(pod: Pod) -> bool:
+    """Return whether this is a pod of a gateway, and not a person's copy of one."""
+    return _is_pod_of(pod, names.COMPONENT_GATEWAY)
+
+
 def is_controlled_by(metadata: ObjectMeta, uid: str) -> bool:
     """Return whether the object's controller is the one with `uid`."""
     return any(reference.controller and reference.uid == uid for reference in metadata.owner_references)
@@ -49,11 +59,14 @@ def observe(
     secret_names: Iterable[str] = (),
     *,
     state_of: Callable[[str], ReplicaState | None] = lambda _uid: None,
+    load_of: LoadOf = lambda _gateways, _replicas, _deployment: NOTHING_KNOWN,
+    out_of_reach_since: Callable[[str], datetime | None] = lambda _uid: None,
 ) -> Observation:
     """Return everything that is seen of one deployment.
 
     `lost` are children that no store has; see `shell.lost`. `secret_names` are the Secrets that it uses. `state_of`
-    returns what the replica in the pod with a uid said a moment ago, or None.
+    returns what the replica in the pod with a uid said a moment ago, or None; `load_of` what the pods of gateways and
+    replicas have measured; `out_of_reach_since` since when nobody reaches the replica in the pod with a uid, or None.
     """
     deployment = Key(owner.namespace, owner.name)
     children = {key: ObservedChild(object=child, applied_digest=None) for key, child in lost.items()}
@@ -65,13 +78,17 @@ def observe(
                 children[key] = ObservedChild(object=child, applied_digest=digest)
     pods = cluster.pods.part_of(deployment)
     replica_pods = tuple(pod for pod in pods if is_replica(pod))
+    gateway_pods = tuple(pod for pod in pods if is_gateway(pod))
     states = ((pod.metadata.uid, state_of(pod.metadata.uid)) for pod in replica_pods)
+    silences = ((pod.metadata.uid, out_of_reach_since(pod.metadata.uid)) for pod in replica_pods)
     return Observation(
         owner=owner,
         children=children,
         replica_pods=replica_pods,
         replica_states={uid: state for uid, state in states if state is not None},
-        gateway_pods=tuple(pod for pod in pods if _is_pod_of(pod, names.COMPONENT_GATEWAY)),
+        load=load_of(gateway_pods, replica_pods, deployment),
+        unreachable={uid: since for uid, since in silences if since is not None},
+        gateway_pods=gateway_pods,
         weights_pods=tuple(pod for pod in pods if _is_pod_of(pod, names.COMPONENT_WEIGHTS)),
         nodes={node.metadata.name: node for node in cluster.nodes},
         secrets=_versions(owner.namespace, secret_names, cluster),

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import resource
+import secrets
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterable
@@ -19,8 +20,10 @@ from gptoss_operator.shell.carry_out import Hands
 from gptoss_operator.shell.cluster import Cluster
 from gptoss_operator.shell.handlers import kopf_settings, registry_of
 from gptoss_operator.shell.kube import Kube
+from gptoss_operator.shell.lease import Lease
 from gptoss_operator.shell.ledger import Ledger
-from gptoss_operator.shell.observe import is_replica
+from gptoss_operator.shell.observe import is_gateway, is_replica
+from gptoss_operator.shell.pace import Pace
 from gptoss_operator.shell.queue import WorkQueue
 from gptoss_operator.shell.reconcile import Reconciler
 from gptoss_operator.shell.reflect import Reflector
@@ -54,18 +57,22 @@ class Operator:
         self.ledger = Ledger()
         self.owners: Store[Child] = Store(self._owner_changed)
         self.cluster = Cluster(settings.namespaces, self._wake, self.bodies.users_of_secret)
+        self.lease = _lease_of(settings, kube)
         hands = Hands(
             writer=kube,
             cluster=self.cluster,
             bodies=self.bodies,
             ledger=self.ledger,
             instance=socket.gethostname(),
+            may_write=self.leads,
         )
         self.scraper = Scraper(
             pods=lambda: (pod for pod in self.cluster.pods if is_replica(pod)),
             wake=self._wake,
             telemetry=telemetry,
             interval_seconds=settings.scrape_seconds,
+            gateways=lambda: (pod for pod in self.cluster.pods if is_gateway(pod)),
+            paced=Pace(self.bodies.get),
         )
         self.reconciler = Reconciler(
             hands=hands,
@@ -73,13 +80,21 @@ class Operator:
             telemetry=telemetry,
             exists=self._exists,
             state_of=self.scraper.samples.fresh,
+            load_of=self.scraper.load,
+            out_of_reach_since=self.scraper.reach.out_of_reach_since,
         )
         self.queue = WorkQueue(self.reconciler.reconcile_once)
         self.owner_reflectors = [
             Reflector(kube, names.KIND, Child, self.owners, namespace=scope) for scope in self.cluster.scopes
         ]
         self.reflectors: list[AnyReflector] = [*self.cluster.reflectors(kube), *self.owner_reflectors]
-        telemetry.watch(lambda: len(self.queue), self._watch_ages)
+        telemetry.show_leader(self.leads)
+        # In a process that waits for the Lease, all objects are in the queue, and none waits for this process.
+        telemetry.watch(lambda: len(self.queue) if self.leads() else 0, self._watch_ages)
+
+    def leads(self) -> bool:
+        """Return whether this process may work now."""
+        return self.lease is None or self.lease.held()
 
     def sick(self) -> str | None:
         """Return why the process should be started again, or None."""
@@ -90,15 +105,32 @@ class Operator:
         return f"kopf's watch of {names.KIND} has gone silent: {late}" if late else None
 
     def not_ready(self) -> str | None:
-        """Return what is still to be read before the first pass, or None."""
+        """Return what is still to be read before the first pass, or None.
+
+        A process that waits for the Lease is ready: it can take over at once, and a rolling update waits for it.
+        """
         missing = sorted({reflector.kind for reflector in self.reflectors if not reflector.synced.is_set()})
-        return f"not listed yet: {', '.join(missing)}" if missing else None
+        if missing:
+            return f"not listed yet: {', '.join(missing)}"
+        if self.lease is not None and not self.lease.joined:
+            return f"Lease {self.lease.name} is neither read nor claimed yet: the log says why"
+        return None
 
     async def work(self) -> None:
-        """Make passes, once everything has been listed: before, absent and unknown look the same."""
+        """Make passes, once everything has been listed: before, absent and unknown look the same.
+
+        Only then is the Lease asked for: whoever holds it can work.
+        """
         for reflector in self.reflectors:
             await reflector.synced.wait()
         logger.info("Everything is listed: %d objects, %d pods", len(self.owners), len(self.cluster.pods))
+        if self.lease is None:
+            await self._make_passes()
+        else:
+            await self.lease.lead(self._make_passes)
+
+    async def _make_passes(self) -> None:
+        """Ask the replicas and serve the queue, for ever."""
         async with asyncio.TaskGroup() as group:
             if self.settings.scrape_seconds:
                 group.create_task(self.scraper.run())
@@ -150,6 +182,18 @@ class Operator:
 
     def _watch_ages(self) -> Iterable[tuple[str, float]]:
         return [(reflector.kind, reflector.last_event_age_seconds) for reflector in self.reflectors]
+
+
+def _lease_of(settings: Settings, kube: Kube) -> Lease | None:
+    """Return this process's part in the Lease; None where the settings name none.
+
+    A pod whose container is started again keeps its host name, hence the random end: what an earlier process held is
+    not this one's.
+    """
+    if not settings.lease_name:
+        return None
+    identity = f"{socket.gethostname()}_{secrets.token_hex(4)}"
+    return Lease(kube, settings.lease_namespace, settings.lease_name, identity)
 
 
 async def operate(settings: Settings) -> None:

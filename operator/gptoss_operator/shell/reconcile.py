@@ -12,10 +12,11 @@ from gptoss_operator.core.observation import Manifest, Observation
 from gptoss_operator.core.parse import secret_names
 from gptoss_operator.core.plan import make_plan
 from gptoss_operator.core.render.options import RenderOptions
+from gptoss_operator.core.scaling.load import NOTHING_KNOWN
 from gptoss_operator.shell.absence import Absences
 from gptoss_operator.shell.carry_out import Hands, Outcome, carry_out
 from gptoss_operator.shell.lost import find_lost
-from gptoss_operator.shell.observe import observe, owner_of
+from gptoss_operator.shell.observe import LoadOf, observe, owner_of
 from gptoss_operator.shell.store import Key
 from gptoss_operator.shell.telemetry import Telemetry
 from gptoss_runtime.contract import ReplicaState
@@ -42,6 +43,10 @@ class Reconciler:
     """Whether the object with this name and uid is still there, as far as our own watch knows."""
     state_of: Callable[[str], ReplicaState | None] = lambda _uid: None
     """What the replica in the pod with a uid said of itself a moment ago, or None."""
+    load_of: LoadOf = lambda _gateways, _replicas, _deployment: NOTHING_KNOWN
+    """What gateways and replicas of a deployment have measured."""
+    out_of_reach_since: Callable[[str], datetime | None] = lambda _uid: None
+    """Since when nobody reaches the replica in the pod with a uid, or None."""
     planner: Planner = make_plan
     absences: Absences = field(default_factory=Absences)
 
@@ -68,7 +73,16 @@ class Reconciler:
         owner = owner_of(body)
         lost = await find_lost(owner, self.hands.cluster, self.hands.ledger, self.hands.writer)
         now = datetime.now(UTC)
-        seen = observe(owner, self.hands.cluster, self.hands.ledger, lost, secret_names(body), state_of=self.state_of)
+        seen = observe(
+            owner,
+            self.hands.cluster,
+            self.hands.ledger,
+            lost,
+            secret_names(body),
+            state_of=self.state_of,
+            load_of=self.load_of,
+            out_of_reach_since=self.out_of_reach_since,
+        )
         seen = replace(seen, podless_since=self.absences.look(key, seen, now))
         plan = self.planner(body, seen, self.options, now)
         level = logging.INFO if _writes(plan) else logging.DEBUG

@@ -56,6 +56,15 @@ class Telemetry:
             buckets=SCRAPE_BUCKETS,
             registry=self.registry,
         )
+        self._gateway_scrapes = Counter(
+            f"{PREFIX}_gateway_scrapes", "Questions to gateways for their state.", ["result"], registry=self.registry
+        )
+        self._gateway_scrape_seconds = Histogram(
+            f"{PREFIX}_gateway_scrape_duration_seconds",
+            "How long gateways took to say their state.",
+            buckets=SCRAPE_BUCKETS,
+            registry=self.registry,
+        )
         build = Gauge(f"{PREFIX}_build_info", "Always 1.", ["version"], registry=self.registry)
         build.labels(version("gptoss-operator")).set(1)
 
@@ -73,6 +82,11 @@ class Telemetry:
         self._scrapes.labels(result).inc()
         self._scrape_seconds.observe(seconds)
 
+    def count_gateway_scrape(self, result: str, seconds: float) -> None:
+        """Count one question to a gateway for its state, by how it came out; see `shell.samples.Result`."""
+        self._gateway_scrapes.labels(result).inc()
+        self._gateway_scrape_seconds.observe(seconds)
+
     def show_replicas(self, key: Key, status: Mapping[str, Any] | None) -> None:
         """Show the replica counts of a status."""
         for state, field in REPLICA_STATES.items():
@@ -82,6 +96,11 @@ class Telemetry:
         """Show nothing more of an object that is gone."""
         for state in REPLICA_STATES:
             self._replicas.remove(key.namespace, key.name, state)
+
+    def show_leader(self, leads: Callable[[], bool]) -> None:
+        """Show whether this process works, of several that hold a Lease between them."""
+        leader = Gauge(f"{PREFIX}_leader", "1 in the process that works, 0 in those that wait.", registry=self.registry)
+        leader.set_function(lambda: float(leads()))
 
     def watch(self, queue_depth: Callable[[], int], watch_ages: Callable[[], Iterable[tuple[str, float]]]) -> None:
         """Add what is read only when somebody asks: the queue's length and, by resource, the watches' silence."""

@@ -36,10 +36,10 @@ def load_of(
     """Return what is known.
 
     `gateways` are the histories by the pods' uids, those of pods that are gone included, as their requests were asked
-    for all the same. `present` are the pods that exist, and `ready` those that clients reach now: all of these must have
-    been heard within `STALE_SECONDS`, or sums are not known. What waits is told although one of them is not known, as
-    far as it is more than nothing: it may be more, but not less. `first_tokens` and `work` were counted within their time.
-    `active_at` is when somebody else last showed a request, such as a replica.
+    for all the same. `present` are the pods that exist, and `ready` those that clients reach now: all of these must
+    have been heard within `STALE_SECONDS`, or sums are not known. What waits is told although one of them is not known,
+    as far as it is more than nothing: it may be more, but not less. `first_tokens` and `work` were counted within their
+    time. `active_at` is when somebody else last showed a request, such as a replica.
     """
     heard = [gateways[uid] for uid in ready if uid in gateways]
     fresh = [history for uid, history in gateways.items() if uid in present and now - history.at <= STALE_SECONDS]
