@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from gptoss_operator.api import names
+from gptoss_operator.api.spec import GptOssSpec
 from gptoss_operator.core.actions import Annotate, Apply, Delete, Plan, digest_of
 from gptoss_operator.core.objects import (
     Annotations,
@@ -24,6 +25,7 @@ from gptoss_operator.core.objects import (
     PodStatus,
 )
 from gptoss_operator.core.observation import ChildKey, Manifest, Observation, ObservedChild, Owner
+from gptoss_operator.core.parse import parse_spec
 from gptoss_operator.core.plan import make_plan
 from gptoss_operator.core.render.options import RenderOptions
 from gptoss_runtime.contract import CheckResult, Counter, Notice, Phase, ReplicaState, Verdict
@@ -41,6 +43,10 @@ def a_body(**spec: Any) -> dict[str, Any]:  # noqa: ANN401 - a raw object of the
         "metadata": {"name": OWNER.name, "namespace": OWNER.namespace, "uid": OWNER.uid, "generation": 1},
         "spec": {"model": {"name": "gpt-oss-20b"}, **spec},
     }
+
+
+def a_spec(**spec: Any) -> GptOssSpec:  # noqa: ANN401 - a raw object of the API
+    return parse_spec(a_body(**spec))
 
 
 def a_pod(
@@ -187,7 +193,9 @@ class Cluster:
             gateway_pods=tuple(self._told(a_gateway_pod(n)) for n in range(2)) if gateways else (),
             weights_pods=self.weights_pods,
             secrets=self.secrets,
-            replica_states={self.pods[slot].metadata.uid: said for slot, said in self.states.items()},
+            replica_states={
+                self.pods[slot].metadata.uid: said for slot, said in self.states.items() if slot in self.pods
+            },
         )
 
     def pass_once(self, stop_after: int | None = None) -> Plan:

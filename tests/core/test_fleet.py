@@ -3,8 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_operator.core.fleet import Action, Replica, decide_fleet, held_back, replicas_of
-from tests.core.builders import NOW, a_pod, a_replica_set, seen
+from gptoss_operator.core.fleet import Action, Replica, Step, decide_fleet, held_back, replicas_of
+from gptoss_operator.core.placed import placed_replicas
+from gptoss_operator.core.placement.decision import MarketMemory
+from gptoss_operator.core.placement.placement import decide_placement
+from gptoss_operator.core.placement.policy import PlacementPolicy
+from gptoss_operator.core.scaling.supply import ColdStart
+from tests.core.builders import NOW, a_pod, a_replica_set, a_spec, seen
 
 
 OLD, NEW = "old", "new"
@@ -21,8 +26,23 @@ def fleet(*replicas: tuple[int, str, bool]) -> tuple[Replica, ...]:
     )
 
 
+def steps_to(desired: int, replicas: tuple[Replica, ...]) -> tuple[Step, ...]:
+    """Return what is done for so many replicas on any machines."""
+    placement = decide_placement(
+        PlacementPolicy(),
+        desired,
+        needed_now=None,
+        replicas=placed_replicas(replicas, {}, seen(), a_spec(), NOW),
+        interruptions=(),
+        memory=MarketMemory(),
+        cold_start=ColdStart(),
+        now=NOW.timestamp(),
+    )
+    return decide_fleet(placement.creates, placement.removes, replicas, NEW)
+
+
 def actions(desired: int, replicas: tuple[Replica, ...]) -> dict[int, Action]:
-    return {step.slot: step.action for step in decide_fleet(desired, replicas, NEW)}
+    return {step.slot: step.action for step in steps_to(desired, replicas)}
 
 
 def test_creates_the_lowest_free_slots() -> None:
@@ -58,7 +78,7 @@ def test_replaces_a_broken_replica_of_an_old_revision_at_once() -> None:
 
 def test_what_is_held_back_is_neither_created_nor_updated_but_may_go() -> None:
     replicas = fleet((0, OLD, False), (1, OLD, True), (2, NEW, True), (3, OLD, True))
-    grow, shrink = (held_back(decide_fleet(desired, replicas, NEW), "waits") for desired in (6, 2))
+    grow, shrink = (held_back(steps_to(desired, replicas), "waits") for desired in (6, 2))
     assert {s.slot: s.action for s in grow} == {0: Action.HOLD, 1: Action.HOLD, 2: Action.KEEP, 3: Action.HOLD}
     assert {s.slot: s.action for s in shrink} == {0: Action.REMOVE, 1: Action.HOLD, 2: Action.KEEP, 3: Action.REMOVE}
 
@@ -70,7 +90,7 @@ def test_what_is_held_back_is_neither_created_nor_updated_but_may_go() -> None:
     ),
 )
 def test_bounds_hold_for_any_fleet(desired: int, replicas: list[tuple[int, str, bool]]) -> None:
-    steps = decide_fleet(desired, fleet(*replicas), NEW)
+    steps = steps_to(desired, fleet(*replicas))
     remaining = [step for step in steps if step.action is not Action.REMOVE]
     assert len(remaining) == desired
     assert len({step.slot for step in steps}) == len(steps)

@@ -64,45 +64,44 @@ def test_a_failed_check_degrades_and_is_told_once_until_it_passes() -> None:
     assert condition(cluster, ConditionType.DEGRADED).status == "False"
 
 
-def test_a_notice_is_told_once_and_the_replica_counts_until_it_drains() -> None:
+def test_a_notice_replaces_the_replica_in_the_same_pass() -> None:
     cluster = a_fleet()
     cluster.states = {0: a_state(notice=TAKEN)}
     words = "its machine will be taken away (AWS spot/instance-action): it finishes its requests"
 
-    assert said(cluster.pass_once()) == [("Warning", Reason.INTERRUPTION_NOTICE, f"chat-r0: {words}")]
+    plan = cluster.pass_once()
+    assert [apply.key.name for apply in plan.applies] == ["chat-r2"]
+    assert [delete.key.name for delete in plan.deletes] == ["chat-r0"]
+    assert said(plan) == [
+        ("Normal", Reason.REPLACED_EARLY, f"Remove chat-r0: {words}"),
+        ("Normal", Reason.REPLICA_CREATED, "Create chat-r2: 2 replicas are asked for"),
+        ("Warning", Reason.INTERRUPTION_NOTICE, f"chat-r0: {words}"),
+    ]
     assert cluster.body["status"]["notices"] == [
         {"replica": "chat-r0", "kind": "Termination", "source": "AWS spot/instance-action"}
     ]
-    assert cluster.body["status"]["ready"] == "2/2"
-    assert is_quiet(cluster.pass_once())
-
-    cluster.states = {0: a_state(Phase.DRAINING, notice=TAKEN)}
-    assert cluster.pass_once().notes == ()
-    assert cluster.body["status"]["ready"] == "1/2"
-    progressing = condition(cluster, ConditionType.PROGRESSING)
-    assert (progressing.status, progressing.reason) == ("True", Reason.INTERRUPTION_NOTICE)
-    assert progressing.message == f"chat-r0: {words}"
     assert condition(cluster, ConditionType.DEGRADED).status == "False", "clouds do that"
 
-    cluster.states = {0: a_state()}
     cluster.run()
+    assert sorted(cluster.pods) == [1, 2]
     assert "notices" not in cluster.body["status"]
     assert cluster.body["status"]["ready"] == "2/2"
 
 
-def test_a_notice_changes_no_replica() -> None:
+def test_a_replica_that_may_go_is_told_of_once_and_stays() -> None:
     cluster = a_fleet()
-    cluster.states = {0: a_state(Phase.DRAINING, notice=TAKEN)}
+    cluster.states = {0: a_state(notice=replace(TAKEN, kind=NoticeKind.REBALANCE))}
     plan = cluster.pass_once()
     assert (plan.applies, plan.deletes, plan.annotates) == ((), (), ())
+    assert [(note.type, note.reason) for note in plan.notes] == [("Normal", Reason.INTERRUPTION_NOTICE)]
+    assert is_quiet(cluster.pass_once())
 
 
 def test_replicas_that_hear_the_same_share_an_event() -> None:
     cluster = a_fleet(3)
-    later = replace(TAKEN, deadline=1800000000.0)
     gossip = Notice(kind=NoticeKind.REBALANCE, source="AWS events/recommendations/rebalance")
     cluster.states = {0: a_state(notice=TAKEN), 1: a_state(notice=gossip), 2: a_state(notice=TAKEN)}
-    assert said(cluster.pass_once()) == [
+    assert [told for told in said(cluster.pass_once()) if told[1] is Reason.INTERRUPTION_NOTICE] == [
         (
             "Warning",
             Reason.INTERRUPTION_NOTICE,
@@ -114,9 +113,13 @@ def test_replicas_that_hear_the_same_share_an_event() -> None:
             "chat-r1: its machine may be taken away soon (AWS events/recommendations/rebalance): its requests go on",
         ),
     ]
-    cluster.states |= {2: a_state(notice=later)}
-    (note,) = cluster.pass_once().notes
-    assert note.message.startswith("chat-r2: its machine will be taken away at 2027-01-15T08:00:00Z (")
+
+
+def test_a_notice_says_when_it_happens() -> None:
+    cluster = a_fleet(1)
+    cluster.states = {0: a_state(notice=replace(TAKEN, deadline=1800000000.0))}
+    (told,) = (m for _, reason, m in said(cluster.pass_once()) if reason is Reason.INTERRUPTION_NOTICE)
+    assert told.startswith("chat-r0: its machine will be taken away at 2027-01-15T08:00:00Z (")
 
 
 def test_an_engine_that_hangs_is_explained() -> None:
@@ -144,6 +147,7 @@ def test_the_status_stays_small() -> None:
     assert all(len(words_of(notice)) < 300 for notice in notices)
 
 
+ENDS = (NoticeKind.TERMINATION, NoticeKind.MAINTENANCE)
 STATES = st.builds(
     a_state,
     st.sampled_from(Phase),
@@ -155,7 +159,7 @@ STATES = st.builds(
 
 
 @given(states=st.dictionaries(st.integers(0, 2), STATES), unready=st.sets(st.integers(0, 2)))
-def test_whatever_replicas_say_nothing_is_done_to_them_and_the_status_settles(
+def test_whatever_replicas_say_only_those_that_lose_their_machine_go_and_the_status_settles(
     states: dict[int, ReplicaState], unready: set[int]
 ) -> None:
     cluster = Cluster(a_body(replicas=3))
@@ -163,8 +167,12 @@ def test_whatever_replicas_say_nothing_is_done_to_them_and_the_status_settles(
     cluster.run()
     cluster.states = states
     first = cluster.pass_once()
-    assert (first.applies, first.deletes, first.annotates) == ((), (), ())
-    assert is_quiet(cluster.pass_once())
+    doomed = {f"chat-r{slot}" for slot, state in states.items() if state.notice and state.notice.kind in ENDS}
+    assert {delete.key.name for delete in first.deletes} == doomed
+    assert len(first.applies) == len(doomed)
+    assert first.annotates == ()
+    cluster.run()
+    assert len(cluster.pods) == 3
 
 
 def test_maintenance_is_told_as_such() -> None:

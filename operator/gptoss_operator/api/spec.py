@@ -210,6 +210,15 @@ def most_replicas(spec: GptOssSpec) -> int:
     return max(usual, *(schedule.max_replicas or schedule.min_replicas or 0 for schedule in scaling.schedules), 0)
 
 
+def most_replicas_at_once(spec: GptOssSpec) -> int:
+    """Return how many replicas may exist at one moment, so that gateways have room for them.
+
+    All spot replicas may be replaced at once: those that finish their requests exist beside their successors.
+    """
+    most = most_replicas(spec)
+    return 2 * most + spec.spot.max_extra if spec.spot.enabled else most
+
+
 def follows_load(spec: GptOssSpec) -> bool:
     """Return whether the number of replicas is decided by the load or the time."""
     return (

@@ -68,14 +68,21 @@ def assess(
     weights: Weights,
     planned: str,
     problems: Sequence[Problem],
+    scaling: Sequence[Finding] = (),
+    dry_run: bool = False,
 ) -> tuple[Finding, ...]:
-    """Return the conditions of an object whose spec is understood. `planned` says how it is carried out."""
+    """Return the conditions of an object whose spec is understood.
+
+    `planned` says how it is carried out, `scaling` what is found of the load and of machines.
+    """
     # Children of a deleted object of the same name are in the way for a moment only.
     passing = [problem for problem in problems if problem.reason is Reason.EARLIER_BEING_REMOVED]
     problems = [problem for problem in problems if problem not in passing]
     accepted = _accepted(planned, [problem for problem in problems if problem.reason not in BESIDE])
     degraded = _degraded(owner, replicas, gateway, weights, problems)
     progressing = _waiting_for(passing) or _fetching(weights) or _progressing(owner, replicas, steps, gateway)
+    if dry_run:
+        progressing = _dry(progressing)
     available = _available(owner, desired, replicas, gateway.ready, degraded)
     stalled = not accepted.holds or (degraded.reason in STALLING and not any(r.ready for r in replicas))
     stalled = stalled or weights.stage is Stage.FAILED
@@ -86,7 +93,7 @@ def assess(
     elif progressing.holds:
         reason, message = progressing.reason, progressing.message
         kstatus = (Finding(type=ConditionType.RECONCILING, holds=True, reason=reason, message=message),)
-    return (accepted, available, progressing, degraded, *_cached(weights), *kstatus)
+    return (accepted, available, progressing, degraded, *scaling, *_cached(weights), *kstatus)
 
 
 def dated(
@@ -190,6 +197,13 @@ def _waiting_for(passing: Sequence[Problem]) -> Finding | None:
     if not passing:
         return None
     return _on_the_way(passing[0].reason, "; ".join(sorted(problem.message for problem in passing)))
+
+
+def _dry(progressing: Finding) -> Finding:
+    """Return that nothing is done, and what would be."""
+    would = f"; it would be: {progressing.message}" if progressing.holds else ""
+    message = f"spec.mode DryRun: what is decided is in status.lastDecision, and nothing is changed{would}"
+    return Finding(type=ConditionType.PROGRESSING, holds=False, reason=Reason.DRY_RUN, message=message)
 
 
 def _on_the_way(reason: Reason, message: str) -> Finding:

@@ -4,7 +4,7 @@ Progress is derived from what is seen alone, so it may be called after any inter
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -13,6 +13,9 @@ from gptoss_operator.api.status import Reason
 from gptoss_operator.core.health import Judgement, PodState, judge
 from gptoss_operator.core.objects import Child, Pod
 from gptoss_operator.core.observation import Observation, ObservedChild
+from gptoss_operator.core.placement.decision import Create, Remove
+from gptoss_operator.core.placement.places import ANYWHERE, Place
+from gptoss_operator.core.render.machine import place_of
 
 
 POD_EXPECTED_WITHIN = timedelta(seconds=10)
@@ -32,6 +35,11 @@ class Replica:
     def exists(self) -> bool:
         """Whether the slot is taken by a StatefulSet that stays."""
         return self.workload is not None and self.workload.object.metadata.deletion_timestamp is None
+
+    @property
+    def place(self) -> Place:
+        """What was asked of its machine."""
+        return place_of(self.workload.object.metadata.labels) if self.workload else ANYWHERE
 
     @property
     def ready(self) -> bool:
@@ -60,6 +68,8 @@ class Step:
     slot: int
     action: Action
     reason: str
+    place: Place = ANYWHERE
+    """What is asked of its machine."""
 
 
 def replicas_of(seen: Observation, now: datetime) -> tuple[Replica, ...]:
@@ -86,25 +96,29 @@ def replicas_of(seen: Observation, now: datetime) -> tuple[Replica, ...]:
     )
 
 
-def decide_fleet(desired: int, replicas: Sequence[Replica], revision: str) -> tuple[Step, ...]:
+def decide_fleet(
+    creates: Sequence[Create], removes: Sequence[Remove], replicas: Sequence[Replica], revision: str
+) -> tuple[Step, ...]:
     """Return the next step of every slot that is or should be taken.
 
-    Removes what is not ready before what is, then old revisions, then high slots. Replaces one ready replica at a
-    time, and only while all others are ready; one that is not ready has nothing to lose and is replaced at once.
+    Creates and removes as the placement says. Replaces one ready replica at a time, and only while all others are
+    ready; one that is not ready has nothing to lose and is replaced at once.
     """
+    why = {remove.slot: remove.reason for remove in removes}
     existing = [replica for replica in replicas if replica.exists]
-    surplus = max(0, len(existing) - desired)
-    victims = {replica.slot for replica in sorted(existing, key=lambda r: _victim_order(r, revision))[:surplus]}
-    kept = [replica for replica in existing if replica.slot not in victims]
-    missing = max(0, desired - len(kept))
+    why = _outdated_first(why, existing, revision)
+    kept = [replica for replica in existing if replica.slot not in why]
     # A new pod would wait for one that still leaves under the same name, so slots in use are passed over.
-    created = _free_slots(missing, taken={replica.slot for replica in replicas})
+    slots = _free_slots(len(creates), taken={replica.slot for replica in replicas})
     return tuple(
         sorted(
             (
-                *(_remove(replica, desired) for replica in existing if replica.slot in victims),
-                *_updates(kept, revision, all_there=missing == 0),
-                *(Step(slot=s, action=Action.CREATE, reason=_asked(desired)) for s in created),
+                *(_step(r, Action.REMOVE, why[r.slot]) for r in existing if r.slot in why),
+                *_updates(kept, revision, all_there=not creates),
+                *(
+                    Step(slot=slot, action=Action.CREATE, reason=create.reason, place=create.place)
+                    for slot, create in zip(slots, creates, strict=True)
+                ),
             ),
             key=lambda step: step.slot,
         )
@@ -114,7 +128,7 @@ def decide_fleet(desired: int, replicas: Sequence[Replica], revision: str) -> tu
 def held_back(steps: Iterable[Step], why: str) -> tuple[Step, ...]:
     """Return `steps` without those that need the new template: none is created, and the others stay as they are."""
     return tuple(
-        step if step.action in (Action.KEEP, Action.REMOVE) else Step(slot=step.slot, action=Action.HOLD, reason=why)
+        step if step.action in (Action.KEEP, Action.REMOVE) else replace(step, action=Action.HOLD, reason=why)
         for step in steps
         if step.action is not Action.CREATE
     )
@@ -124,19 +138,42 @@ def _updates(kept: Sequence[Replica], revision: str, *, all_there: bool) -> Iter
     """Yield the steps that bring `kept` to `revision`, at most one of which takes a ready replica away."""
     may_disturb = all_there and all(replica.ready for replica in kept)
     for replica in kept:
-        action = _update_action(replica, revision)
+        action = update_action(replica, revision)
         if action is Action.KEEP:
-            yield Step(slot=replica.slot, action=action, reason="as it should be")
+            yield _step(replica, action, "as it should be")
         elif not replica.ready:
-            yield Step(slot=replica.slot, action=action, reason=f"not ready, and not of revision {revision}")
+            yield _step(replica, action, f"not ready, and not of revision {revision}")
         elif may_disturb:
             may_disturb = False
-            yield Step(slot=replica.slot, action=action, reason=f"not of revision {revision}, all others are ready")
+            yield _step(replica, action, f"not of revision {revision}, all others are ready")
         else:
-            yield Step(slot=replica.slot, action=Action.HOLD, reason="waits until the other replicas are ready")
+            yield _step(replica, Action.HOLD, "waits until the other replicas are ready")
 
 
-def _update_action(replica: Replica, revision: str) -> Action:
+def _outdated_first(why: dict[int, str], existing: Sequence[Replica], revision: str) -> dict[int, str]:
+    """Return the removals, of which each takes a replica of an old revision from the same place, if there is one.
+
+    Else it would be replaced a moment later.
+    """
+    chosen = dict(why)
+    for victim in (replica for replica in existing if replica.slot in why and _is_current(replica, revision)):
+        for other in existing:
+            alike = other.place == victim.place and other.ready and victim.ready
+            if alike and other.slot not in chosen and not _is_current(other, revision):
+                chosen[other.slot] = chosen.pop(victim.slot)
+                break
+    return chosen
+
+
+def _is_current(replica: Replica, revision: str) -> bool:
+    return update_action(replica, revision) is Action.KEEP
+
+
+def _step(replica: Replica, action: Action, reason: str) -> Step:
+    return Step(slot=replica.slot, action=action, reason=reason, place=replica.place)
+
+
+def update_action(replica: Replica, revision: str) -> Action:
     """Return what the replica needs to be of `revision`, whether or not it is its turn."""
     if replica.workload and _revision(replica.workload.object) != revision:
         return Action.UPDATE
@@ -144,22 +181,6 @@ def _update_action(replica: Replica, revision: str) -> Action:
     if pod and not pod.metadata.deletion_timestamp and _revision(pod) != revision:
         return Action.REPLACE_POD
     return Action.KEEP
-
-
-def _remove(replica: Replica, desired: int) -> Step:
-    state = "ready" if replica.ready else f"not ready ({replica.judgement.message})"
-    return Step(slot=replica.slot, action=Action.REMOVE, reason=f"{_asked(desired)}, and it is {state}")
-
-
-def _asked(desired: int) -> str:
-    return "1 replica is asked for" if desired == 1 else f"{desired} replicas are asked for"
-
-
-def _victim_order(replica: Replica, revision: str) -> tuple[bool, bool, int]:
-    """Return the order of removal: the first goes first."""
-    workload = replica.workload
-    current = workload is not None and _revision(workload.object) == revision
-    return replica.ready, current, -replica.slot
 
 
 def _free_slots(count: int, taken: set[int]) -> list[int]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from gptoss_operator.api.names import replica
 from gptoss_operator.api.status import Condition, ConditionType, GptOssStatus, Reason
 from gptoss_operator.core.actions import Note
+from gptoss_operator.core.decide import Decided
 from gptoss_operator.core.fleet import Action, Step
 from gptoss_operator.core.notices import words_of
 from gptoss_operator.core.observation import Owner
@@ -19,17 +20,62 @@ STEP_REASONS = {
 """Steps that users are told of."""
 
 
-def notes_of(owner: Owner, steps: Sequence[Step], before: GptOssStatus, after: GptOssStatus) -> tuple[Note, ...]:
+def notes_of(
+    owner: Owner, decided: Decided, steps: Sequence[Step], before: GptOssStatus, after: GptOssStatus
+) -> tuple[Note, ...]:
     """Return the events of one pass."""
-    return (*_fetched(before, after), *_steps(owner, steps), *_notices(before, after), *_turns(before, after))
+    return (
+        *_fetched(before, after),
+        *_scaled(decided, before, after),
+        *_steps(owner, decided, steps),
+        *_silent(owner, decided),
+        *_suspect(before, after),
+        *_notices(before, after),
+        *_turns(before, after),
+    )
 
 
-def _steps(owner: Owner, steps: Sequence[Step]) -> Iterable[Note]:
+def notes_of_dry_run(decided: Decided, before: GptOssStatus, after: GptOssStatus) -> tuple[Note, ...]:
+    """Return the events of a pass that changes nothing."""
+    return tuple(_scaled(decided, before, after, "dry run, nothing is changed: "))
+
+
+def _scaled(decided: Decided, before: GptOssStatus, after: GptOssStatus, prefix: str = "") -> Iterable[Note]:
+    """Yield that the load asks for another number of replicas. What a person asks for is no news to them."""
+    decision = after.last_decision
+    if decided.scale is None or decision is None or decision == before.last_decision:
+        return
+    if decision.replicas != decision.previous:
+        up = decision.replicas > decision.previous
+        reason = Reason.SCALED_UP if up else Reason.SCALED_DOWN
+        yield Note(type="Normal", reason=reason, action="Scale", message=f"{prefix}{decision.reason}")
+
+
+def _steps(owner: Owner, decided: Decided, steps: Sequence[Step]) -> Iterable[Note]:
     for step in steps:
         if reason := STEP_REASONS.get(step.action):
+            if step.action is Action.REMOVE and step.slot in decided.fates:
+                reason = Reason.REPLACED_EARLY
             action = step.action.title().replace("-", "")
             message = f"{action} {replica(owner.name, step.slot)}: {step.reason}"
             yield Note(type="Normal", reason=reason, action=action, message=message)
+
+
+def _silent(owner: Owner, decided: Decided) -> Iterable[Note]:
+    """Yield that a replica is replaced by which nobody has said that it goes."""
+    for slot in decided.silent:
+        message = f"{replica(owner.name, slot)}: {decided.fates[slot].words}: another one is created beside it"
+        yield Note(type="Warning", reason=Reason.REPLICA_SILENT, action="Observe", message=message)
+
+
+def _suspect(before: GptOssStatus, after: GptOssStatus) -> Iterable[Note]:
+    """Yield that a zone has taken a machine away, once while it is avoided for it."""
+    avoided = {(zone.zone, zone.pool) for zone in before.zones or () if zone.suspect_until}
+    for zone in after.zones or ():
+        if zone.suspect_until and (zone.zone, zone.pool) not in avoided:
+            where = " ".join(part for part in (zone.zone, zone.pool) if part) or "spot machines"
+            message = f"{where}: a machine is taken away, others may follow: avoided until {zone.suspect_until}"
+            yield Note(type="Warning", reason=Reason.ZONE_SUSPECT, action="Observe", message=message)
 
 
 def _notices(before: GptOssStatus, after: GptOssStatus) -> Iterable[Note]:

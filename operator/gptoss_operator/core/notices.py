@@ -1,16 +1,15 @@
 """What replicas were told of their machines' near future, in the status and in words."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 
 from gptoss_operator.api.status import InterruptionNotice
+from gptoss_operator.core.dates import shown_date
 from gptoss_runtime.contract import Notice, NoticeKind
 
 
 SHOWN_AT_MOST = 100
 """Notices in the status. A cloud that takes back more machines at once is told of by the first of them."""
 SOURCE_LENGTH = 100
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COMING = {
     NoticeKind.TERMINATION: ("its machine will be taken away", "it finishes its requests"),
     NoticeKind.MAINTENANCE: ("its machine will be stopped for maintenance", "it finishes its requests"),
@@ -26,7 +25,7 @@ def shown(notices: Iterable[tuple[str, Notice]]) -> tuple[InterruptionNotice, ..
             replica=replica,
             kind=notice.kind,
             source=" ".join(notice.source.split())[:SOURCE_LENGTH],
-            deadline=_moment(notice.deadline),
+            deadline=shown_date(notice.deadline),
         )
         for replica, notice in notices
     )
@@ -38,13 +37,3 @@ def words_of(notice: InterruptionNotice) -> str:
     what, reaction = COMING[notice.kind]
     when = f" at {notice.deadline}" if notice.deadline else ""
     return f"{what}{when} ({notice.source}): {reaction}"
-
-
-def _moment(seconds: float | None) -> str | None:
-    """Return a number of seconds since 1970 as a date; None for what is no date."""
-    if seconds is None:
-        return None
-    try:
-        return f"{EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}"
-    except (OverflowError, ValueError):
-        return None

@@ -77,6 +77,8 @@ class ContainerStatus(Struct, frozen=True, rename="camel"):
 
     name: str
     ready: bool = False
+    started: bool | None = None
+    """Whether its startup probe has passed, or it has none. None: it does not run."""
     restart_count: int = 0
     state: ContainerState = ContainerState()
     last_state: ContainerState = ContainerState()

@@ -1,24 +1,26 @@
 """One pass: from the user's object and what is seen to everything that is done about it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from gptoss_operator.api.names import (
     COMPONENT_GATEWAY,
     COMPONENT_REPLICA,
-    LABEL_SLOT,
     gateway,
-    replica,
     replica_disruption_budget,
     selector,
 )
-from gptoss_operator.api.spec import GptOssSpec, desired_replicas, served_name
-from gptoss_operator.api.status import ConditionType, GptOssStatus, InterruptionNotice, Reason, ResolvedDefaults
-from gptoss_operator.core.actions import Annotate, Apply, Delete, Note, Plan
+from gptoss_operator.api.spec import GptOssSpec, most_replicas_at_once, served_name
+from gptoss_operator.api.status import ConditionType, GptOssStatus, Reason, ResolvedDefaults
+from gptoss_operator.core.actions import Note, Plan
 from gptoss_operator.core.capacity import decide_parallelism, planned_for
 from gptoss_operator.core.changes import applies_of, leftovers, replica_deletes
-from gptoss_operator.core.conditions import Finding, GatewayView, answering, assess, dated, refused
+from gptoss_operator.core.checks import check
+from gptoss_operator.core.conditions import GatewayView, answering, assess, dated, refused
+from gptoss_operator.core.conditions_scaling import scaling_findings
+from gptoss_operator.core.decide import decide
 from gptoss_operator.core.fleet import (
     POD_EXPECTED_WITHIN,
     Action,
@@ -29,23 +31,27 @@ from gptoss_operator.core.fleet import (
     replicas_of,
 )
 from gptoss_operator.core.health import PENDING_TOO_LONG, PodState, judge
-from gptoss_operator.core.memory import Memory
-from gptoss_operator.core.notes import notes_of
-from gptoss_operator.core.notices import shown
+from gptoss_operator.core.history import keep_history, recall_week
+from gptoss_operator.core.memory import Memory, remembered
+from gptoss_operator.core.notes import notes_of, notes_of_dry_run
 from gptoss_operator.core.objects import Pod
-from gptoss_operator.core.observation import ChildKey, Manifest, Observation, Owner
+from gptoss_operator.core.observation import ChildKey, Manifest, Observation
 from gptoss_operator.core.parse import parse_spec, parse_status
+from gptoss_operator.core.policies import gpus_of_replica
 from gptoss_operator.core.render.disruption import disruption_budget
 from gptoss_operator.core.render.gateway import gateway_config, gateway_deployment
 from gptoss_operator.core.render.gateway_pod import GatewayImages
 from gptoss_operator.core.render.haproxy.files import gateway_files
 from gptoss_operator.core.render.inference_pool import pool_of_replicas
+from gptoss_operator.core.render.machine import machine_of
 from gptoss_operator.core.render.options import RenderOptions
 from gptoss_operator.core.render.pod import pod_template
 from gptoss_operator.core.render.service import client_url, clients_service, peers_service, replicas_service
 from gptoss_operator.core.render.statefulset import replica_set, revision_of
 from gptoss_operator.core.render.weights import cache_claim
 from gptoss_operator.core.secrets import missing_secrets, tell_of_keys
+from gptoss_operator.core.summary import counted, reason_of
+from gptoss_operator.core.told import calm, terms_of, told
 from gptoss_operator.core.weights import Weights, decide_weights
 from gptoss_operator.errors import InvalidSpec
 from gptoss_runtime.contract import VERSION
@@ -62,76 +68,100 @@ def make_plan(
     before = parse_status(body)
     try:
         spec = parse_spec(body)
+        check(spec, options.prices)
     except InvalidSpec as error:
-        return _refuse(str(error), before, seen, now)
+        return _refuse(str(error), before, seen, now, memory=memory)
     was = before.resolved
     # A status without the digest is of an earlier release, which has accepted the spec.
     accepted = was is not None and was.planned_for in (None, planned_for(spec))
     parallelism = decide_parallelism(spec, was.tensor_parallel if was else None, seen.nodes, accepted=accepted)
     if parallelism.refusal:
-        return _refuse(parallelism.refusal, before, seen, now, Reason.DOES_NOT_FIT)
+        return _refuse(parallelism.refusal, before, seen, now, memory=memory, reason=Reason.DOES_NOT_FIT)
     replicas = replicas_of(seen, now)
-    keep = not parallelism.guessed or any(r.ready for r in replicas)
-    resolved = _resolve(spec, before, parallelism.tensor_parallel if keep else None, options)
+    known = not parallelism.guessed or any(r.ready for r in replicas)
+    resolved = _resolve(spec, before, parallelism.tensor_parallel if known else None, options)
     image = spec.image or resolved.image or options.server_image
     template = pod_template(seen.owner.name, spec, image, parallelism.tensor_parallel, options)
     revision = revision_of(template)
-    desired = desired_replicas(spec)
-    steps = decide_fleet(desired, replicas, revision)
+    decided = decide(
+        spec,
+        seen=seen,
+        replicas=replicas,
+        revision=revision,
+        gpus=gpus_of_replica(spec, parallelism.tensor_parallel),
+        options=options,
+        before=before,
+        memory=recall_week(memory or remembered(before, now), seen),
+        now=now,
+    )
+    steps = decide_fleet(decided.placement.creates, decided.placement.removes, replicas, revision)
     weights = decide_weights(spec, image, before=before, seen=seen, options=options, now=now)
     if weights.hold_back:
         steps = held_back(steps, weights.hold_back)
+    dry_run = spec.mode == "DryRun"
+    history, kept = keep_history(spec, seen, decided.memory, now)
     wanted = {
         **_cache(spec, weights, seen),
-        **_shared_children(spec, desired, resolved, seen, options),
-        **_replica_sets(seen, steps, template),
+        **_shared_children(spec, resolved, seen, options),
+        **history,
+        **_replica_sets(seen, steps, template, spec),
     }
-    applies = tuple(applies_of(wanted, steps, seen))
-    deletes = (*replica_deletes(replicas, steps), *leftovers(wanted, steps, weights, seen))
-    annotates = tuple(tell_of_keys(spec.routing, seen))
     gateways = _gateway_view(spec, seen, now)
     findings = assess(
         owner=seen.owner,
-        desired=desired,
+        desired=decided.target,
         replicas=replicas,
         steps=steps,
         gateway=gateways,
         weights=weights,
         planned=parallelism.reason,
         problems=(*seen.problems.values(), *missing_secrets(spec.routing, seen)),
+        scaling=scaling_findings(decided, seen.load, dry_run=dry_run),
+        dry_run=dry_run,
     )
     status = GptOssStatus(
         observed_generation=seen.owner.generation,
         conditions=dated(findings, before.conditions, seen.owner.generation, now),
         url=client_url(seen.owner, spec.routing, options.cluster_domain),
         served_model=served_name(spec, seen.owner.name),
-        replicas=sum(r.exists for r in replicas),
-        ready_replicas=sum(r.ready for r in replicas),
-        updated_replicas=sum(r.exists and _is_current(r.slot, steps) for r in replicas),
-        desired_replicas=desired,
-        ready=f"{sum(r.ready for r in replicas)}/{desired}",
         ready_gateways=gateways.ready,
         selector=",".join(f"{k}={v}" for k, v in selector(seen.owner.name, COMPONENT_REPLICA).items()),
         revision=revision,
         image=image,
         resolved=resolved,
         cached_weights=weights.remembered or None,
-        notices=_notices(seen.owner, replicas) or None,
+        **counted(seen.owner, decided, replicas, steps, dry_run=dry_run),
+        **told(decided, steps, before, now, dry_run=dry_run),
     )
-    return Plan(
+    status, kept = calm(status, before, kept, now)
+    applies = tuple(applies_of(wanted, steps, seen))
+    deletes = (*replica_deletes(replicas, steps), *leftovers(wanted, steps, weights, seen))
+    annotates = tuple(tell_of_keys(spec.routing, seen))
+    plan = Plan(
         applies=applies,
         deletes=deletes,
         annotates=annotates,
         status=status if status != before else None,
-        notes=notes_of(seen.owner, steps, before, status),
+        notes=notes_of(seen.owner, decided, steps, before, status),
         look_again_in_seconds=_look_again(replicas, seen, now),
-        reason=_reason(applies, deletes, annotates, steps, findings),
-        memory=memory,
+        reason=reason_of(applies, deletes, annotates, steps, findings),
+        memory=kept,
+        terms=terms_of(decided),
     )
+    if not dry_run:
+        return plan
+    notes, reason = notes_of_dry_run(decided, before, status), f"dry run, nothing is changed: {decided.reason}"
+    return replace(plan, applies=(), deletes=(), annotates=(), notes=notes, reason=reason)
 
 
 def _refuse(
-    problem: str, before: GptOssStatus, seen: Observation, now: datetime, reason: Reason = Reason.INVALID_SPEC
+    problem: str,
+    before: GptOssStatus,
+    seen: Observation,
+    now: datetime,
+    *,
+    memory: Memory | None,
+    reason: Reason = Reason.INVALID_SPEC,
 ) -> Plan:
     """Return the plan for a spec that cannot be carried out: say so, and touch nothing.
 
@@ -156,9 +186,10 @@ def _refuse(
     status = before.model_copy(
         update={**counts, "observed_generation": seen.owner.generation, "conditions": (accepted, *kept, *others)}
     )
-    told = next((c.message for c in before.conditions if c.type is ConditionType.ACCEPTED), None) == accepted.message
+    known = next((c.message for c in before.conditions if c.type is ConditionType.ACCEPTED), None) == accepted.message
     note = Note(type="Warning", reason=reason, action="Validate", message=problem)
-    return Plan(status=status if status != before else None, notes=() if told else (note,), reason=problem)
+    notes = () if known else (note,)
+    return Plan(status=status if status != before else None, notes=notes, reason=problem, memory=memory)
 
 
 def _resolve(
@@ -188,11 +219,11 @@ def _cache(spec: GptOssSpec, weights: Weights, seen: Observation) -> dict[ChildK
 
 
 def _shared_children(
-    spec: GptOssSpec, desired: int, resolved: ResolvedDefaults, seen: Observation, options: RenderOptions
+    spec: GptOssSpec, resolved: ResolvedDefaults, seen: Observation, options: RenderOptions
 ) -> dict[ChildKey, Manifest]:
     """Return everything but the replicas, in the order in which it is applied."""
     owner = seen.owner
-    files = gateway_files(owner, spec, desired, options.cluster_domain)
+    files = gateway_files(owner, spec, most_replicas_at_once(spec), options.cluster_domain)
     images = GatewayImages(
         haproxy=spec.routing.gateway.image or resolved.gateway_image or options.gateway_image,
         activator=spec.routing.gateway.activator_image or resolved.activator_image or options.activator_image,
@@ -210,8 +241,11 @@ def _shared_children(
     )
 
 
-def _replica_sets(seen: Observation, steps: Sequence[Step], template: Manifest) -> dict[ChildKey, Manifest]:
-    return _by_key(*(replica_set(seen.owner, s.slot, template) for s in steps if s.action is not Action.REMOVE))
+def _replica_sets(
+    seen: Observation, steps: Sequence[Step], template: Manifest, spec: GptOssSpec
+) -> dict[ChildKey, Manifest]:
+    staying = (step for step in steps if step.action is not Action.REMOVE)
+    return _by_key(*(replica_set(seen.owner, s.slot, template, machine_of(s.place, spec)) for s in staying))
 
 
 def _ready_pods(pods: Sequence[Pod], seen: Observation, now: datetime) -> int:
@@ -228,15 +262,6 @@ def _gateway_view(spec: GptOssSpec, seen: Observation, now: datetime) -> Gateway
     )
 
 
-def _notices(owner: Owner, replicas: Sequence[Replica]) -> tuple[InterruptionNotice, ...]:
-    told = ((replica(owner.name, r.slot), r.judgement.notice) for r in replicas if r.exists)
-    return shown((name, notice) for name, notice in told if notice)
-
-
-def _is_current(slot: int, steps: Sequence[Step]) -> bool:
-    return any(step.slot == slot and step.action is Action.KEEP for step in steps)
-
-
 def _look_again(replicas: Sequence[Replica], seen: Observation, now: datetime) -> float | None:
     """Return when a pod that does not come becomes a problem, so that the user is told without another event."""
     if any(replica.exists and replica.pod is None for replica in replicas):
@@ -245,32 +270,6 @@ def _look_again(replicas: Sequence[Replica], seen: Observation, now: datetime) -
     if any(judgement.state is PodState.PENDING for judgement in (*(r.judgement for r in replicas), *fetching)):
         return PENDING_TOO_LONG.total_seconds() + 1
     return None
-
-
-def _reason(
-    applies: Sequence[Apply],
-    deletes: Sequence[Delete],
-    annotates: Sequence[Annotate],
-    steps: Sequence[Step],
-    findings: Sequence[Finding],
-) -> str:
-    done = [f"{s.action} slot {s.slot}: {s.reason}" for s in steps if s.action not in (Action.KEEP, Action.HOLD)]
-    stepped = {str(s.slot) for s in steps if s.action not in (Action.KEEP, Action.HOLD)}
-    done += [
-        f"apply {a.key.kind} {a.key.name}: {a.reason}"
-        for a in applies
-        if a.manifest["metadata"]["labels"].get(LABEL_SLOT) not in stepped
-    ]
-    done += [
-        f"delete {d.key.kind} {d.key.name}: {d.reason}" for d in deletes if d.key.kind not in ("StatefulSet", "Pod")
-    ]
-    done += [f"annotate Pod {a.pod}: {a.reason}" for a in annotates]
-    if done:
-        return "; ".join(done)
-    state = next((f for f in findings if f.type is ConditionType.PROGRESSING), None)
-    if state and state.reason is not Reason.SETTLED:
-        return f"waiting: {state.message}"
-    return "settled: everything is as the spec asks"
 
 
 def _by_key(*manifests: Manifest) -> dict[ChildKey, Manifest]:

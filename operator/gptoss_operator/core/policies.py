@@ -8,7 +8,7 @@ from gptoss_operator.api.scaling import ScalingSpec, ScheduleSpec
 from gptoss_operator.api.spec import GptOssSpec
 from gptoss_operator.core.placement.places import CapacityType, Place
 from gptoss_operator.core.placement.policy import PlacementPolicy, Prices
-from gptoss_operator.core.scaling.policy import Schedule, ScalingPolicy
+from gptoss_operator.core.scaling.policy import ScalingPolicy, Schedule
 
 
 DAYS: Final = {"Mon": 0, "Tue": 1, "Wed": 2, "Thu": 3, "Fri": 4, "Sat": 5, "Sun": 6}

@@ -13,6 +13,7 @@ from gptoss_operator.api.names import (
 from gptoss_operator.core.actions import digest_of
 from gptoss_operator.core.observation import Manifest, Owner
 from gptoss_operator.core.render.common import metadata
+from gptoss_operator.core.render.machine import ANY_MACHINE, Machine
 
 
 REVISION_LENGTH = 10
@@ -23,15 +24,19 @@ def revision_of(template: Manifest) -> str:
     return digest_of(template)[:REVISION_LENGTH]
 
 
-def replica_set(owner: Owner, slot: int, template: Manifest) -> Manifest:
-    """Return the StatefulSet of `slot`.
+def replica_set(owner: Owner, slot: int, template: Manifest, machine: Machine = ANY_MACHINE) -> Manifest:
+    """Return the StatefulSet of `slot`, for a pod on `machine`.
+
+    The revision is that of the template alone: a replica on another machine is no other revision.
 
     `OnDelete`, since the operator itself replaces pods: the StatefulSet controller would wait for ever for a broken
     one (kubernetes#67250).
     """
-    labels = {LABEL_REVISION: revision_of(template), LABEL_SLOT: str(slot)}
+    labels = {LABEL_REVISION: revision_of(template), LABEL_SLOT: str(slot), **machine.labels}
     template = copy.deepcopy(template)
     template["metadata"]["labels"].update(labels)
+    template["spec"]["tolerations"] = [*template["spec"]["tolerations"], *machine.tolerations]
+    template["spec"].update(machine.fields)
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",

@@ -1,0 +1,135 @@
+"""How many replicas, and on which machines: from the spec and what is seen to one decision, with what it remembers."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from gptoss_operator.api.spec import GptOssSpec, desired_replicas, follows_load
+from gptoss_operator.api.status import GptOssStatus
+from gptoss_operator.core.fate import Fate
+from gptoss_operator.core.fleet import Replica
+from gptoss_operator.core.interruptions import news_of
+from gptoss_operator.core.memory import Memory
+from gptoss_operator.core.observation import Observation
+from gptoss_operator.core.placed import dearest, fates_of, placed_replicas, priced_places, supply_of
+from gptoss_operator.core.placement.cost import charge
+from gptoss_operator.core.placement.decision import Placement, Remove
+from gptoss_operator.core.placement.market import ON_DEMAND_ZONE
+from gptoss_operator.core.placement.node_facts import ZONE_LABELS, zone_of
+from gptoss_operator.core.placement.placement import decide_placement
+from gptoss_operator.core.placement.places import PlacedReplica
+from gptoss_operator.core.placement.policy import PlacementPolicy
+from gptoss_operator.core.policies import placement_policy, prices_of, scaling_policy
+from gptoss_operator.core.render.options import RenderOptions
+from gptoss_operator.core.scaling.decision import ScaleDecision
+from gptoss_operator.core.scaling.policy import ScalingPolicy
+from gptoss_operator.core.scaling.replicas import decide_replicas
+from gptoss_operator.core.starts import cold_start, watch_starts
+from gptoss_operator.core.tokens import count_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What was decided, from what, and what is remembered of it."""
+
+    target: int
+    """Replicas that are wanted. Spot machines may bring a few more, against losses."""
+    reason: str
+    """Why so many."""
+    policy: ScalingPolicy
+    scale: ScaleDecision | None
+    """None: the number is set by hand."""
+    places: PlacementPolicy
+    placement: Placement
+    placed: tuple[PlacedReplica, ...]
+    fates: Mapping[int, Fate]
+    """Why replicas are no supply any more, by slot."""
+    silent: tuple[int, ...]
+    """Slots of replicas that nobody reaches since this pass."""
+    memory: Memory
+
+
+def decide(
+    spec: GptOssSpec,
+    *,
+    seen: Observation,
+    replicas: Sequence[Replica],
+    revision: str,
+    gpus: int,
+    options: RenderOptions,
+    before: GptOssStatus,
+    memory: Memory,
+    now: datetime,
+) -> Decided:
+    """Return how many replicas there should be, and where. `gpus` is what one takes, `before` the last status."""
+    at = now.timestamp()
+    prices = prices_of(options.prices, spec.prices, gpus)
+    fates = fates_of(replicas, seen, spec, now)
+    placed = placed_replicas(replicas, fates, seen, spec, now)
+    news = news_of(placed, replicas, fates, seen=seen, memory=memory, now=now)
+    memory = watch_starts(seen.replica_pods, news.memory)
+    places = placement_policy(spec, prices=prices, zones=_zones(spec, placed, seen, memory))
+    policy, start = scaling_policy(spec, gpus), cold_start(memory.starts)
+    scale = None
+    target, reason = desired_replicas(spec), asked_for(desired_replicas(spec))
+    if follows_load(spec):
+        supply = supply_of(
+            placed,
+            replicas,
+            revision,
+            cold_start=start,
+            replica_hourly_cost=dearest(prices, places.pools, spot=places.spot),
+        )
+        if places.spot and memory.scaling.since is None and before.last_decision:
+            # Spot replicas beyond the target are not what a new process has to keep.
+            supply = replace(supply, existing=min(supply.existing, before.last_decision.replicas))
+        scale = decide_replicas(policy, seen.load, supply, memory.scaling, at)
+        target, reason = scale.replicas, scale.reason
+        memory = replace(memory, scaling=scale.memory)
+    placement = decide_placement(
+        places,
+        target,
+        needed_now=scale.terms.needed if scale else None,
+        replicas=placed,
+        interruptions=news.interruptions,
+        memory=memory.market,
+        cold_start=start,
+        now=at,
+    )
+    tokens = count_tokens(seen.replica_states, {pod.metadata.uid for pod in seen.replica_pods}, memory.tokens)
+    cost = charge(memory.cost, priced_places(placed, replicas, seen, spec), prices, tokens.total, at)
+    return Decided(
+        target=target,
+        reason=reason,
+        policy=policy,
+        scale=scale,
+        places=places,
+        placement=replace(placement, removes=tuple(_told(remove, fates) for remove in placement.removes)),
+        placed=placed,
+        fates=fates,
+        silent=news.silent,
+        memory=replace(memory, market=placement.memory, tokens=tokens, cost=cost),
+    )
+
+
+def asked_for(desired: int) -> str:
+    """Return why there are so many replicas when a person says how many."""
+    return "1 replica is asked for" if desired == 1 else f"{desired} replicas are asked for"
+
+
+def _told(remove: Remove, fates: Mapping[int, Fate]) -> Remove:
+    """Return a removal with the words of whoever announced it."""
+    fate = fates.get(remove.slot)
+    return replace(remove, reason=f"{fate.words}: it finishes its requests") if fate else remove
+
+
+def _zones(spec: GptOssSpec, placed: Iterable[PlacedReplica], seen: Observation, memory: Memory) -> frozenset[str]:
+    """Return the zones that are known: of nodes and prices, and those that were used, whose last node may be gone."""
+    chosen = spec.gpu.node_selector.get(ZONE_LABELS[0])
+    if chosen:
+        return frozenset({chosen})
+    known = {zone_of(node.metadata.labels) for node in seen.nodes.values()}
+    known |= {price.zone or "" for price in spec.prices}
+    known |= {zone for zone, _ in memory.market.zones}
+    known |= {replica.place.zone for replica in placed}
+    return frozenset(known - {"", ON_DEMAND_ZONE})

@@ -1,0 +1,111 @@
+"""Whether a replica will lose its machine, or has lost it: by what it was told, its node, its pod, and its silence."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from gptoss_operator.api.placement import SpotSpec
+from gptoss_operator.core.fleet import Replica
+from gptoss_operator.core.notices import COMING
+from gptoss_operator.core.objects import Node, Pod
+from gptoss_operator.core.observation import Observation
+from gptoss_operator.core.placement.notice_facts import node_notice, pod_notice
+from gptoss_operator.core.placement.places import Stage
+from gptoss_runtime.contract import NoticeKind
+
+
+NODE_SHOWS_WITHIN: Final = timedelta(seconds=15)
+"""Pods and nodes are watched apart, so a pod may be seen on its node before the node is. Not for longer than this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """Why a replica is no supply any more."""
+
+    stage: Stage
+    """Doomed or lost."""
+    words: str
+    machine_goes: bool = True
+    """Whether its machine goes or is gone, as far as it is known, and not only its pod."""
+
+    @property
+    def is_silence(self) -> bool:
+        """Whether nobody has announced it."""
+        return self.stage is Stage.LOST
+
+
+def fate_of(replica: Replica, seen: Observation, spot: SpotSpec, now: datetime) -> Fate | None:
+    """Return why `replica` is to be replaced although nobody asked for it. None: nothing is known against it.
+
+    A rebalance recommendation is none: nothing is certain then.
+    """
+    pod = replica.pod
+    if pod is None:
+        return None
+    node = seen.nodes.get(pod.spec.node_name)
+    return (
+        _told(replica)
+        or _announced(pod, node, spot)
+        or _node_gone(pod, seen, now)
+        or _node_silent(node)
+        or _silent(replica, pod, seen)
+    )
+
+
+def is_at_risk(replica: Replica, seen: Observation, spot: SpotSpec) -> bool:
+    """Return whether somebody says that its machine may go soon."""
+    node = seen.nodes.get(replica.pod.spec.node_name) if replica.pod else None
+    said = (replica.judgement.notice, node_notice(node, spot))
+    return any(notice is not None and notice.kind is NoticeKind.REBALANCE for notice in said)
+
+
+def condition_since(pod: Pod, wanted: str) -> datetime | None:
+    """Return since when a condition of the pod holds. None: it does not, or nobody says since when."""
+    found = (c.last_transition_time for c in pod.status.conditions if c.type == wanted and c.status == "True")
+    return next(found, None)
+
+
+def _told(replica: Replica) -> Fate | None:
+    """Return what the replica itself was told."""
+    notice = replica.judgement.notice
+    if notice is None or notice.kind is NoticeKind.REBALANCE:
+        return None
+    what, _ = COMING[notice.kind]
+    return Fate(stage=Stage.DOOMED, words=f"{what} ({notice.source})")
+
+
+def _announced(pod: Pod, node: Node | None, spot: SpotSpec) -> Fate | None:
+    """Return what the node or the pod says of its end."""
+    on_node = node_notice(node, spot)
+    if on_node is not None and on_node.kind is not NoticeKind.REBALANCE:
+        what, _ = COMING[on_node.kind]
+        return Fate(stage=Stage.DOOMED, words=f"{what} ({on_node.source})")
+    if on_pod := pod_notice(pod):
+        return Fate(stage=Stage.DOOMED, words=f"it is taken off its node ({on_pod.source})", machine_goes=False)
+    return None
+
+
+def _node_gone(pod: Pod, seen: Observation, now: datetime) -> Fate | None:
+    """Return that its node does not exist any more. Nodes that may not be read, or are new, are not gone."""
+    name = pod.spec.node_name
+    if not name or not seen.nodes or name in seen.nodes:
+        return None
+    since = condition_since(pod, "PodScheduled") or pod.metadata.creation_timestamp
+    if since is None or now - since < NODE_SHOWS_WITHIN:
+        return None
+    return Fate(stage=Stage.DOOMED, words=f"its node {name} is gone")
+
+
+def _node_silent(node: Node | None) -> Fate | None:
+    """Return that the kubelet does not answer. It may come back."""
+    if node is None or not any(c.type == "Ready" and c.status != "True" for c in node.status.conditions):
+        return None
+    return Fate(stage=Stage.LOST, words=f"its node {node.metadata.name} is not ready")
+
+
+def _silent(replica: Replica, pod: Pod, seen: Observation) -> Fate | None:
+    """Return that nobody reaches it. Where Kubernetes says itself that it is not ready, its reason counts."""
+    if pod.metadata.uid not in seen.unreachable or not replica.ready:
+        return None
+    words = "neither the operator nor a gateway reaches it, though its node does not say that anything is wrong"
+    return Fate(stage=Stage.LOST, words=words, machine_goes=False)
