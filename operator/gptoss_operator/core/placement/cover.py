@@ -13,7 +13,10 @@ GRANTED: Final = 0.97
 AT_RISK: Final = 0.5
 """What one is counted as whose cloud says that it may go: a successor is started, and it serves on."""
 COLD_CACHE: Final = 0.7
-"""What the successor of a lost one is counted as at first: the prefixes that its requests share are not cached yet."""
+"""What the successor of a lost one is counted as at first: the prefixes that its requests share are not cached yet.
+
+It keeps on-demand replicas that are there. None is started for it: the cache is warm before that one is ready.
+"""
 COLD_CACHE_SECONDS: Final = 300.0
 TOLERANCE: Final = 0.3
 """Share of one replica that may be missing."""
@@ -57,17 +60,16 @@ def planned_cover(replica: PlacedReplica, market: Market) -> float:
 
 def firm_cover(replica: PlacedReplica, market: Market) -> float:
     """Return what a spot replica counts as by what it has: its machine at least."""
-    if replica.stage is Stage.STARTING:
-        return GRANTED * _survival(replica, market)
-    if replica.stage is not Stage.READY:
-        return 0.0
-    return _warmth(replica, market) * _survival(replica, market)
+    if replica.stage is Stage.READY:
+        return _survival(replica, market)
+    return GRANTED * _survival(replica, market) if replica.stage is Stage.STARTING else 0.0
 
 
 def settled_cover(replica: PlacedReplica, market: Market) -> float:
     """Return what a spot replica counts as when it is decided whether an on-demand one leaves for it."""
-    settled = replica.stage is Stage.READY and market.now - replica.since >= market.policy.settle_seconds
-    return firm_cover(replica, market) if settled else 0.0
+    if replica.stage is not Stage.READY or market.now - replica.since < market.policy.settle_seconds:
+        return 0.0
+    return _warmth(replica, market) * _survival(replica, market)
 
 
 def total(weights: Iterable[float]) -> float:

@@ -7,6 +7,7 @@ from gptoss_operator.core.placement.decision import Create, Remove
 from gptoss_operator.core.placement.market import Key, Market, key_of
 from gptoss_operator.core.placement.places import CapacityType, Place, PlacedReplica, Stage
 from gptoss_operator.core.placement.policy import PlacementPolicy
+from gptoss_operator.core.placement.zones import offers_of
 
 
 LIVE = frozenset({Stage.PENDING, Stage.STARTING, Stage.READY, Stage.FAILING})
@@ -34,6 +35,7 @@ class Draft:
 
     def __init__(self, market: Market, target: int, replicas: Sequence[PlacedReplica]) -> None:
         self.market = market
+        self.offers = offers_of(market) if market.policy.spot else ()
         self.target = target
         self.creates: list[Create] = []
         self.removes: list[Remove] = []

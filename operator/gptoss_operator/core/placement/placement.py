@@ -22,7 +22,6 @@ from gptoss_operator.core.placement.words import asked, doomed, for_on_demand, f
 from gptoss_operator.core.placement.zones import (
     best_of,
     free_pools,
-    offers_of,
     on_demand_place,
     on_demand_price,
     usable,
@@ -73,10 +72,9 @@ def decide_placement(
 def _place(draft: Draft, needed_now: float | None) -> PlacementTerms:
     """Fill `draft`, and return what it is made of."""
     market, policy, target = draft.market, draft.market.policy, draft.target
-    offers = offers_of(market) if policy.spot else ()
-    base = base_of(market, target, offers)
+    base = base_of(market, target, draft.offers)
     need = target - base
-    extra = extra_of(market, need, offers, on_demand_price(policy))
+    extra = extra_of(market, need, draft.offers, on_demand_price(policy)) if need else 0
     moved = _move_stuck(draft)
     left = creates_left(draft)
 
@@ -104,10 +102,9 @@ def _place(draft: Draft, needed_now: float | None) -> PlacementTerms:
 def _move_stuck(draft: Draft) -> int:
     """Take away what waits for a machine in vain and can be asked for elsewhere. Return how many were on spot."""
     market, policy = draft.market, draft.market.policy
-    elsewhere = bool(usable(offers_of(market), policy, draft.pending)) if policy.spot else False
     moved = 0
     for replica in [r for r in draft.spot if stuck(policy, r, market.now)]:
-        if elsewhere or policy.fallback:
+        if policy.fallback or usable(draft.offers, policy, draft.pending):
             moved += draft.remove(replica, waited(policy, replica))
     for replica in [r for r in draft.on_demand if stuck(policy, r, market.now)]:
         if replica.place.pool not in (free := free_pools(market, draft.pending)) and free:
@@ -121,11 +118,10 @@ def _plan_spot(draft: Draft, wanted: int) -> list[Place]:
     number = missing(wanted, total(present(replica, market) for replica in draft.spot)) if wanted else 0
     if not number:
         return []
-    offers = offers_of(market)
     pending, in_zone = draft.pending.copy(), draft.spot_in_zone.copy()
     places: list[Place] = []
     for _ in range(number):
-        offer = best_of(usable(offers, market.policy, pending), market, in_zone, wanted)
+        offer = best_of(usable(draft.offers, market.policy, pending), market, in_zone, wanted)
         if offer is None:
             break
         pending[offer.key] += 1
@@ -163,6 +159,8 @@ def _remove_spot(draft: Draft, wanted: int) -> None:
     """Remove spot replicas beyond those that are wanted, as far as the rest counts as that many."""
     market = draft.market
     there = total(present(replica, market) for replica in draft.spot) + draft.created(CapacityType.SPOT)
+    if there <= wanted:
+        return
     for replica in sorted(draft.spot, key=lambda r: victim_order(r, market)):
         without = there - present(replica, market)
         if without >= wanted and draft.remove(replica, surplus(draft.target)):
@@ -177,6 +175,8 @@ def _remove_on_demand(draft: Draft, base: int, need: int, needed_now: float | No
     """
     market, policy = draft.market, draft.market.policy
     _remove_surplus(draft, draft.on_demand, draft.target, surplus(draft.target))
+    if len(draft.on_demand) <= base:
+        return
     urgent = _urgent(draft, needed_now) if policy.fallback and need else 0
     held = {count: _held(draft, base, need, count, urgent) for count in (firm_cover, settled_cover)}
 
