@@ -4,22 +4,13 @@ import copy
 import os
 import sys
 import time
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Protocol
 
 from gptoss_operator.sim.contract import Policy, Result, Scenario
 from gptoss_operator.sim.engine import simulate
-
-
-class Recipe(Hashable, Protocol):
-    """How to make a scenario. Equal recipes make equal scenarios, and another process can be given one."""
-
-    def scenario(self, seed: int) -> Scenario:
-        """Return the scenario of `seed`: its traffic and its market."""
-        ...
+from gptoss_operator.sim.report.recipes import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +69,15 @@ def _collected(jobs: Sequence[Job], results: Iterable[Result], told: Told) -> li
     return collected
 
 
-@lru_cache(maxsize=2)
+class _Kept:
+    """The last scenario: jobs that follow each other mostly share theirs."""
+
+    recipe: Recipe | None = None
+    seed = 0
+    scenario: Scenario
+
+
 def _scenario(recipe: Recipe, seed: int) -> Scenario:
-    """Keep the last scenarios: jobs that follow each other mostly share theirs."""
-    return recipe.scenario(seed)
+    if (_Kept.recipe, _Kept.seed) != (recipe, seed):
+        _Kept.recipe, _Kept.seed, _Kept.scenario = recipe, seed, recipe.scenario(seed)
+    return _Kept.scenario
