@@ -3,10 +3,12 @@ from typing import Any
 
 import pytest
 
-from gptoss_operator.api.status import GptOssStatus, Reason
+from gptoss_operator.api.status import CostStatus, DecisionStatus, GptOssStatus, Reason
 from gptoss_operator.core.actions import Apply, Plan, digest_of
+from gptoss_operator.core.memory import Memory
 from gptoss_operator.core.observation import ChildKey, Observation
 from gptoss_operator.core.render.options import RenderOptions
+from gptoss_operator.core.scaling.decision import Limit
 from gptoss_operator.errors import Refused, Unavailable
 from gptoss_operator.shell.reconcile import Reconciler
 from gptoss_operator.shell.store import Key
@@ -29,7 +31,8 @@ class Passes:
         self.hands = hands_of(self.recorder)
         self.telemetry = Telemetry()
         self.seen: list[Observation] = []
-        self._plan = plan
+        self.given: list[Memory | None] = []
+        self.plan = plan
         self.reconciler = Reconciler(
             hands=self.hands,
             options=OPTIONS,
@@ -38,13 +41,20 @@ class Passes:
             planner=self._decide,
         )
 
-    def _decide(self, _body: dict[str, Any], seen: Observation, _options: RenderOptions, now: datetime) -> Plan:
+    def _decide(
+        self, _body: dict[str, Any], seen: Observation, _options: RenderOptions, now: datetime, memory: Memory | None
+    ) -> Plan:
         assert now.tzinfo is not None
         self.seen.append(seen)
-        return self._plan
+        self.given.append(memory)
+        return self.plan
 
     def once(self) -> float | None:
         return in_virtual_time(self.reconciler.reconcile_once(CHAT))
+
+    def once_again_without_failure(self) -> None:
+        self.recorder.answers.clear()
+        self.once()
 
     def count(self, result: str) -> float | None:
         return self.telemetry.registry.get_sample_value("gptoss_operator_reconcile_total", {"result": result})
@@ -126,3 +136,51 @@ def test_the_replica_counts_are_shown_until_the_object_is_gone() -> None:
     assert value("gptoss_operator_deployment_replicas", labels | {"state": "desired"}) == 4
     passes.telemetry.forget(CHAT)
     assert value("gptoss_operator_deployment_replicas", labels | {"state": "ready"}) is None
+
+
+def test_each_pass_is_given_what_the_one_before_it_remembers() -> None:
+    first, second = Memory(starts=(1.0,)), Memory(starts=(2.0,))
+    passes = Passes(Plan(status=None, reason="x", memory=first))
+    passes.hands.bodies.deliver(a_body())
+
+    passes.once()
+    passes.plan = Plan(status=None, reason="the spec cannot be understood")
+    passes.once()
+    passes.plan = Plan(status=None, applies=(APPLY,), reason="x", memory=second)
+    passes.recorder.answers["apply chat"] = Unavailable("no answer")
+    with pytest.raises(Unavailable):
+        passes.once()
+    passes.once_again_without_failure()
+    assert passes.given == [None, first, first, second]
+
+    passes.reconciler.forget(CHAT)
+    passes.once_again_without_failure()
+    assert passes.given[-1] is None
+
+
+def test_decisions_their_terms_and_the_cost_are_shown_until_the_object_is_gone() -> None:
+    decision = DecisionStatus(at="2026-01-01T00:00:00Z", previous=2, replicas=3, reason="more")
+    status = GptOssStatus(last_decision=decision, cost=CostStatus(hourly="9.50"))
+    passes = Passes(Plan(status=status, terms={"rate": 2.5, "backlog": 1.0}, limit=Limit.UP_STEP, reason="x"))
+    passes.hands.bodies.deliver(a_body())
+    labels = {"namespace": OWNER.namespace, "name": OWNER.name}
+
+    def value(metric: str, **more: str) -> float | None:
+        return passes.telemetry.registry.get_sample_value(f"gptoss_operator_{metric}", labels | more)
+
+    passes.once()
+    assert (value("scaling_term", term="rate"), value("scaling_term", term="backlog")) == (2.5, 1.0)
+    assert value("scaling_decisions_total", direction="Up", limit="UpStep") == 1
+    assert value("cost_dollars_per_hour") == 9.5
+    assert value("saved_dollars_last_day") is None
+
+    passes.hands.bodies.deliver(a_body(version=99, status=status.model_dump(by_alias=True)))
+    passes.plan = Plan(status=status.model_copy(update={"cost": None}), terms={"rate": 2.0}, reason="x")
+    passes.once()
+    assert value("scaling_decisions_total", direction="Up", limit="UpStep") == 1, "the same one counts once"
+    assert (value("scaling_term", term="rate"), value("scaling_term", term="backlog")) == (2.0, None)
+    assert value("cost_dollars_per_hour") is None
+
+    passes.telemetry.forget(CHAT)
+    assert value("scaling_term", term="rate") is None
+    assert value("scaling_decisions_total", direction="Up", limit="UpStep") is None

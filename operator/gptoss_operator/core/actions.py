@@ -9,6 +9,7 @@ from typing import Literal
 from gptoss_operator.api.status import GptOssStatus, Reason
 from gptoss_operator.core.memory import Memory
 from gptoss_operator.core.observation import ChildKey, Manifest
+from gptoss_operator.core.scaling.decision import Limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,8 @@ class Plan:
     """What the next pass of this object is to be given. None: what this one was given."""
     terms: Mapping[str, float] = field(default_factory=dict)
     """The numbers that the size and the places were decided from, by name, for metrics. Unknown ones are absent."""
+    limit: Limit = Limit.NONE
+    """What kept the size from what the load alone asks for."""
 
 
 def digest_of(manifest: Manifest) -> str:

@@ -49,6 +49,7 @@ from gptoss_operator.core.render.pod import pod_template
 from gptoss_operator.core.render.service import client_url, clients_service, peers_service, replicas_service
 from gptoss_operator.core.render.statefulset import replica_set, revision_of
 from gptoss_operator.core.render.weights import cache_claim
+from gptoss_operator.core.scaling.decision import Limit
 from gptoss_operator.core.secrets import missing_secrets, tell_of_keys
 from gptoss_operator.core.summary import counted, reason_of
 from gptoss_operator.core.told import calm, terms_of, told
@@ -147,6 +148,7 @@ def make_plan(
         reason=reason_of(applies, deletes, annotates, steps, findings),
         memory=kept,
         terms=terms_of(decided),
+        limit=decided.scale.limit if decided.scale else Limit.NONE,
     )
     if not dry_run:
         return plan

@@ -165,7 +165,7 @@ class Operator:
         if self.bodies.forget(key, uid):
             self.queue.forget(key)
             self.ledger.forget(key)
-            self.reconciler.absences.forget(key)
+            self.reconciler.forget(key)
             self.telemetry.forget(key)
 
     def _exists(self, key: Key, uid: str) -> bool:

@@ -2,12 +2,13 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from gptoss_operator.core.actions import Plan
+from gptoss_operator.core.memory import Memory
 from gptoss_operator.core.observation import Manifest, Observation
 from gptoss_operator.core.parse import secret_names
 from gptoss_operator.core.plan import make_plan
@@ -29,7 +30,7 @@ PROBLEM_SECONDS: Final = 30.0
 
 logger = logging.getLogger(__name__)
 
-Planner = Callable[[dict[str, Any], Observation, RenderOptions, datetime], Plan]
+Planner = Callable[[dict[str, Any], Observation, RenderOptions, datetime, Memory | None], Plan]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,8 @@ class Reconciler:
     """Since when nobody reaches the replica in the pod with a uid, or None."""
     planner: Planner = make_plan
     absences: Absences = field(default_factory=Absences)
+    memories: dict[Key, Memory] = field(default_factory=dict)
+    """What the last pass of each object has handed to the next."""
 
     async def reconcile_once(self, key: Key) -> float | None:
         """Make one pass. Return in how many seconds to make the next at the latest; None: at the next resync.
@@ -66,8 +69,21 @@ class Reconciler:
             result = "changed" if _writes(plan) else "quiet"
         finally:
             self.telemetry.count_pass(result, time.monotonic() - began_at)
-        self.telemetry.show_replicas(key, (plan.status and plan.status.model_dump(by_alias=True)) or body.get("status"))
+        self._show(key, body.get("status"), plan)
         return _look_again_in(plan, outcome, has_problems=bool(self.hands.ledger.problems(key)))
+
+    def forget(self, key: Key) -> None:
+        """Drop what is remembered of an object, which is gone."""
+        self.absences.forget(key)
+        self.memories.pop(key, None)
+
+    def _show(self, key: Key, before: Mapping[str, Any] | None, plan: Plan) -> None:
+        status = plan.status.model_dump(by_alias=True) if plan.status else before
+        self.telemetry.show_replicas(key, status)
+        self.telemetry.scaling.show_terms(key, plan.terms)
+        self.telemetry.scaling.show_cost(key, status)
+        if plan.status is not None and status is not None:
+            self.telemetry.scaling.count_decision(key, before, status, plan.limit)
 
     async def _pass(self, key: Key, body: Manifest) -> tuple[Plan, Outcome]:
         owner = owner_of(body)
@@ -84,7 +100,10 @@ class Reconciler:
             out_of_reach_since=self.out_of_reach_since,
         )
         seen = replace(seen, podless_since=self.absences.look(key, seen, now))
-        plan = self.planner(body, seen, self.options, now)
+        plan = self.planner(body, seen, self.options, now, self.memories.get(key))
+        # Kept before anything is carried out: what was seen was seen, also where a write fails.
+        if plan.memory is not None:
+            self.memories[key] = plan.memory
         level = logging.INFO if _writes(plan) else logging.DEBUG
         logger.log(level, "%s/%s: %s", key.namespace, key.name, plan.reason)
         return plan, await carry_out(plan, owner, self.hands)

@@ -11,6 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from gptoss_operator.shell.scaling_metrics import ScalingMetrics
 from gptoss_operator.shell.store import Key
 
 
@@ -65,6 +66,7 @@ class Telemetry:
             buckets=SCRAPE_BUCKETS,
             registry=self.registry,
         )
+        self.scaling = ScalingMetrics(PREFIX, self.registry)
         build = Gauge(f"{PREFIX}_build_info", "Always 1.", ["version"], registry=self.registry)
         build.labels(version("gptoss-operator")).set(1)
 
@@ -94,6 +96,7 @@ class Telemetry:
 
     def forget(self, key: Key) -> None:
         """Show nothing more of an object that is gone."""
+        self.scaling.forget(key)
         for state in REPLICA_STATES:
             self._replicas.remove(key.namespace, key.name, state)
 
