@@ -96,7 +96,8 @@ def measured(draw: st.DrawFn) -> tuple[Load, Load, int]:
     """Return a whole load, the same without some of it, and how many replicas are ready."""
     ready = draw(st.integers(1, 8))
     running = draw(st.sampled_from([0.0, 5.0, 40.0, 200.0]))
-    shares = draw(st.lists(st.floats(0, 1), min_size=ready, max_size=ready))
+    # What does not run has nothing in the cache.
+    shares = draw(st.lists(st.floats(0, 1 if running else 0), min_size=ready, max_size=ready))
     replicas = {slot: a_replica(running, share) for slot, share in enumerate(shares)}
     base = replace(a_load(draw(st.floats(0, 80)), ready, running), queued=draw(st.floats(0, 300)), replicas=replicas)
     missing: dict[str, Any] = {name: draw(BAD) for name in draw(st.sets(st.sampled_from(SIGNALS)))}

@@ -78,7 +78,7 @@ def demand_of(
     late = late_since is not None and now - late_since >= LATE_SECONDS and _busy_enough(evidence, fit, ready)
     rested = memory.guarded_at is None or now - memory.guarded_at >= cold_start
     guarded = late and rested and not supply.starting and ready + 1 > current
-    ttft = (ready + 1 if guarded else min(ready, current)) if late else 0
+    ttft = (ready + 1 if guarded else current) if late else 0
 
     least = 1 if current > 0 or asked else 0
     # From none, waiting requests are worth a whole replica more at once.

@@ -30,6 +30,8 @@ KV_SHARE: Final = 0.85
 """Share of the key-value cache that may be counted on: beyond it vLLM soon has to compute requests again."""
 ITL_FLOOR: Final = 1.25
 """A wish below this many times the time of a lone request cannot be bought with replicas and counts as that."""
+MOST_REQUESTS: Final = 1e6
+"""Requests at once that are believed of one replica."""
 REQUEST_BOUNDS: Final = (1e-6, 1e5)
 """Replica-seconds of a request that are believed."""
 
@@ -90,12 +92,12 @@ def learn(fit: Fit, replicas: Iterable[ReplicaLoad], work: Work | None, *, itl_s
     most: list[float] = []
     tokens: list[float] = []
     for replica in replicas:
-        if most_here := known(replica.max_num_seqs):
-            most.append(most_here)
-        if tokens_here := known(replica.kv_tokens):
+        if (most_here := known(replica.max_num_seqs)) is not None and most_here >= 1:
+            most.append(min(most_here, MOST_REQUESTS))
+        if (tokens_here := known(replica.kv_tokens)) is not None and tokens_here >= 1:
             tokens.append(tokens_here)
         n, speed = known(replica.running), known(replica.tokens_per_second)
-        if n is None or speed is None or n < 1 or speed <= 0 or n > 1e6:  # noqa: PLR2004 - no engine runs a million
+        if n is None or speed is None or n < 1 or speed <= 0 or n > MOST_REQUESTS:
             continue
         itl = min(max(n / speed, ITL_BOUNDS[0]), ITL_BOUNDS[1])
         if expected is not None:
