@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CLUSTER ?= gptoss
 READY := $(VENV)/.ready
 
-.PHONY: help demo test e2e bench-gateway bench-runtime lint format crds docs cluster-up cluster-down clean
+.PHONY: help demo test e2e bench-gateway bench-runtime bench-autoscaling simulate lint format crds docs cluster-up cluster-down clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -32,6 +32,12 @@ bench-gateway: $(READY)  ## the gateway beside other routers, in front of simula
 
 bench-runtime: $(READY)  ## gptoss-server beside vLLM alone, with the tiny model on CPUs; about 70 minutes, 30 of them a soak
 	$(BIN)/python -m e2e.bench.runtime
+
+bench-autoscaling: $(READY)  ## scaling beside other autoscalers, simulated; about 40 minutes on 2 cores
+	$(BIN)/python -m e2e.bench.autoscaling
+
+simulate: $(READY)  ## a made-up day on a made-up spot market, beside other autoscalers: build/simulate/report.html
+	$(BIN)/kubectl-gptoss simulate --deployment examples/simulate.yaml --hours 12 --peak 10 --out build/simulate
 
 lint: $(READY)  ## style, types, import contracts
 	$(BIN)/ruff check .

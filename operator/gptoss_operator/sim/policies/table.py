@@ -14,6 +14,7 @@ from gptoss_operator.sim.policies.static import Static
 
 
 STATIC: Final = "static"
+BASELINES: Final = (STATIC, "keda", "knative", "kubeai", "skyserve", "spothedge")
 SHARE: Final = 0.75
 """Share of a full replica's requests per second that SkyServe's users are taken to state: it has no default."""
 

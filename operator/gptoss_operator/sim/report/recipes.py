@@ -29,12 +29,13 @@ class MadeUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """Requests of a log: as they came, or repeated for longer with another rate."""
+    """Requests of a log, repeated where more time or another rate is asked for."""
 
     path: Path
     log_format: LogFormat | None = None
     peak_per_second: float | None = None
-    """The rate at the peak of a daily profile that it is repeated with. None: as it is, or repeated without."""
+    """The rate at the peak of a daily profile that it is repeated with. None: as it is, without one."""
+    is_repeated: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +104,7 @@ class Recipe:
         if traffic.peak_per_second is not None:
             scale = traffic.peak_per_second / (1 + SWING) * length / len(log)
             return tiled(log, self.duration, seed, scale, is_daily=True)
-        return log if length >= self.duration else tiled(log, self.duration, seed)
+        return tiled(log, self.duration, seed) if traffic.is_repeated and length < self.duration else log
 
     def _market(self, seed: int) -> Market:
         match self.market:
