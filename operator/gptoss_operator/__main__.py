@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sys
 
-from gptoss_operator.errors import GptOssError, SettingsError
+from gptoss_operator.errors import GptOssError, LeaseLost, SettingsError
 from gptoss_operator.shell import logs, settings
 from gptoss_operator.shell.operate import operate
 
@@ -14,7 +14,7 @@ EXIT_USAGE = 2
 
 
 def main() -> int:
-    """Run until SIGTERM. Returns the exit status: 0, 1 if a part died, 2 if a setting is wrong."""
+    """Run until SIGTERM. Returns the exit status: 0, 1 if a part died or the Lease is lost, 2 if a setting is wrong."""
     try:
         chosen = settings.parse(sys.argv[1:])
     except SettingsError as error:
@@ -26,6 +26,9 @@ def main() -> int:
     except SettingsError as error:
         logging.error("%s", error)  # noqa: LOG015, TRY400  (before any part has a logger; the reader needs no traceback)
         return EXIT_USAGE
+    except LeaseLost as error:
+        logging.warning("%s", error)  # noqa: LOG015  (as above; nothing is broken)
+        return EXIT_FAILED
     except GptOssError:
         logging.exception("The operator cannot go on")  # noqa: LOG015  (as above)
         return EXIT_FAILED

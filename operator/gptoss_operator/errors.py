@@ -3,6 +3,7 @@
 GptOssError
 ├── InvalidSpec          the user's object cannot be understood; the message names the field
 ├── SettingsError        the operator's own settings are wrong
+├── LeaseLost            another process of the operator works from now on
 └── KubernetesError      a call to the API server failed; translated once, in shell.kube
     ├── NotFound
     ├── Conflict         a precondition did not hold, or the object belongs to somebody else
@@ -21,6 +22,10 @@ class InvalidSpec(GptOssError):
 
 class SettingsError(GptOssError):
     """A setting of the operator is missing or wrong. The message names it."""
+
+
+class LeaseLost(GptOssError):
+    """Another process of the operator works from now on, or may. The message says what became of the Lease."""
 
 
 class KubernetesError(GptOssError):

@@ -120,3 +120,14 @@ def test_without_any_credentials_the_settings_are_at_fault(monkeypatch: pytest.M
 
     with pytest.raises(SettingsError, match="set KUBECONFIG"):
         asyncio.run(Kube.connect())
+
+
+def test_an_object_is_created_and_replaced_whole() -> None:
+    lease = {"kind": "Lease", "metadata": {"namespace": "n", "name": "x"}}
+    path = "/apis/coordination.k8s.io/v1/namespaces/n/leases"
+
+    created, asked = ask(Answer(body={"made": 1}), lambda kube: kube.create(lease))
+    assert (created, asked) == ({"made": 1}, ("POST", path, {}, lease))
+
+    replaced, asked = ask(Answer(body={"made": 2}), lambda kube: kube.replace(lease))
+    assert (replaced, asked) == ({"made": 2}, ("PUT", f"{path}/x", {}, lease))

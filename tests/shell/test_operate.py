@@ -45,6 +45,27 @@ def test_it_is_not_ready_before_everything_is_listed() -> None:
     assert everything is None
 
 
+def test_a_process_that_does_not_get_at_its_lease_is_neither_ready_nor_at_work() -> None:
+    async def run() -> tuple[str | None, str | None, bool]:
+        settings = Settings(
+            server_image="s", gateway_image="g", activator_image="a", lease_namespace="n", lease_name="x"
+        )
+        async with FakeApi().serve() as kube:
+            operator = Operator(settings, kube, Telemetry())
+            for reflector in operator.reflectors:
+                reflector.synced.set()
+            before = operator.not_ready()
+            assert operator.lease is not None
+            operator.lease.joined = True
+            return before, operator.not_ready(), operator.leads()
+
+    before, after, leads = asyncio.run(run())
+
+    assert before == "Lease n/x is neither read nor claimed yet: the log says why"
+    assert after is None
+    assert not leads
+
+
 def test_it_is_sick_when_a_watch_is_stuck_or_kopf_went_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [time.monotonic()]
     monkeypatch.setattr("gptoss_operator.shell.reflect.time.monotonic", lambda: now[0])

@@ -48,6 +48,7 @@ def test_the_environment_gives_defaults_and_arguments_go_before_it() -> None:
         ([*IMAGES, "--resync-seconds", "nan"], "--resync-seconds is 'nan'"),
         ([*IMAGES, "--log-level", "loud"], "--log-level is 'loud': it must be one of debug"),
         ([*IMAGES, "--image-pull-policy", "always"], "--image-pull-policy is 'always'"),
+        ([*IMAGES, "--lease-name", "x"], "--lease-namespace is missing: give it, or set GPTOSS_LEASE_NAMESPACE"),
         ([*IMAGES, "--unknown"], "--unknown"),
     ],
 )

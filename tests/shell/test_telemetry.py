@@ -18,6 +18,14 @@ async def answers(sick: str | None, not_ready: str | None) -> dict[str, tuple[in
         return found
 
 
+def test_metrics_show_which_process_works() -> None:
+    telemetry = Telemetry()
+    leads = [False, True]
+    telemetry.show_leader(lambda: leads.pop(0))
+
+    assert [telemetry.registry.get_sample_value("gptoss_operator_leader") for _ in range(2)] == [0.0, 1.0]
+
+
 def test_probes_answer_with_what_is_wrong() -> None:
     well, ill = (asyncio.run(answers(*problems)) for problems in ((None, None), ("stuck", "not listed yet: Pod")))
 

@@ -140,6 +140,7 @@ async def _applied(apply: Apply, hands: Hands) -> Manifest:
             raise
         _check_may_write(hands)
         await hands.writer.overwrite(apply.manifest)
+        _check_may_write(hands)
         return await hands.writer.apply(apply.manifest)
 
 

@@ -19,7 +19,7 @@ from kubernetes.aio.config.config_exception import ConfigException
 from gptoss_operator.api import names
 from gptoss_operator.core.observation import Manifest
 from gptoss_operator.errors import Conflict, KubernetesError, NotFound, Refused, SettingsError, Unavailable
-from gptoss_operator.shell.resources import EVENT, RESOURCES
+from gptoss_operator.shell.resources import RESOURCES
 
 
 CONNECT_SECONDS: Final = 10
@@ -174,7 +174,20 @@ class Kube:
 
     async def create_event(self, event: Manifest) -> None:
         """Create one Event of events.k8s.io/v1."""
-        await self._call("create", "POST", EVENT, event["metadata"]["namespace"], body=event)
+        await self.create(event)
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        """Create one object, and return it. Raises Conflict when there is one of that name."""
+        kind, namespace = manifest["kind"], manifest["metadata"]["namespace"]
+        return _decoded(await self._call("create", "POST", kind, namespace, body=manifest))
+
+    async def replace(self, manifest: Manifest) -> Manifest:
+        """Replace one object, and return it. Raises Conflict when it is not the version that `manifest` names."""
+        metadata = manifest["metadata"]
+        answer = await self._call(
+            "replace", "PUT", manifest["kind"], metadata["namespace"], metadata["name"], body=manifest
+        )
+        return _decoded(answer)
 
     async def _apply(self, verb: str, manifest: Manifest, subresource: str | None = None) -> Manifest:
         metadata = manifest["metadata"]

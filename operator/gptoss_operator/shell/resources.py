@@ -33,6 +33,7 @@ class Resource:
 POD: Final = "Pod"
 NODE: Final = "Node"
 EVENT: Final = "Event"
+LEASE: Final = "Lease"
 SECRET: Final = "Secret"  # noqa: S105 - the name of a kind
 
 OPTIONAL_CHILD_KINDS: Final = frozenset({"InferencePool"})
@@ -72,4 +73,5 @@ RESOURCES: Final = {
         fields=",".join(f"type!={type_}" for type_ in FOREIGN_SECRETS),
     ),
     EVENT: Resource(group="events.k8s.io", version="v1", plural="events"),
+    LEASE: Resource(group="coordination.k8s.io", version="v1", plural="leases"),
 }

@@ -41,6 +41,10 @@ class Settings:
     """How often every object gets a pass, whatever the watches say."""
     scrape_seconds: float = 5.0
     """How often every replica is asked for its state. Zero: never."""
+    lease_namespace: str = ""
+    """Namespace of the Lease whose holder works, of several operators with the same one. Empty with `lease_name`."""
+    lease_name: str = ""
+    """Its name. Empty: this process works whoever else does."""
     log_level: str = "info"
     log_format: str = "plain"
 
@@ -83,9 +87,15 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     add("--http-port", default=default("HTTP_PORT", "8080"), help="port of /healthz, /readyz and /metrics")
     add("--resync-seconds", default=default("RESYNC_SECONDS", "300"), help="time between full passes")
     add("--scrape-seconds", default=default("SCRAPE_SECONDS", "5"), help="time between questions to a replica; 0: none")
+    add("--lease-namespace", default=default("LEASE_NAMESPACE", ""), help="namespace of the Lease")
+    add(
+        "--lease-name", default=default("LEASE_NAME", ""), help="Lease whose holder works, of several; none: do not ask"
+    )
     add("--log-level", default=default("LOG_LEVEL", "info"), help=" | ".join(LOG_LEVELS))
     add("--log-format", default=default("LOG_FORMAT", "plain"), help=" | ".join(LOG_FORMATS))
     given = parser.parse_args(arguments)
+    if given.lease_name:
+        _required("--lease-namespace", given.lease_namespace)
     return Settings(
         server_image=_required("--server-image", given.server_image),
         gateway_image=_required("--gateway-image", given.gateway_image),
@@ -97,6 +107,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         http_port=int(_number("--http-port", given.http_port, 0, 65535)),
         resync_seconds=_number("--resync-seconds", given.resync_seconds, 1, 86400),
         scrape_seconds=_number("--scrape-seconds", given.scrape_seconds, 0, 300),
+        lease_namespace=given.lease_namespace,
+        lease_name=given.lease_name,
         log_level=_one_of("--log-level", given.log_level, LOG_LEVELS),
         log_format=_one_of("--log-format", given.log_format, LOG_FORMATS),
     )
