@@ -9,6 +9,7 @@ import msgspec
 from gptoss_operator.api import names
 from gptoss_operator.api.spec import GptOssSpec
 from gptoss_operator.core.actions import Annotate, Apply, Delete, Plan, digest_of
+from gptoss_operator.core.memory import Memory
 from gptoss_operator.core.objects import (
     Annotations,
     Child,
@@ -182,6 +183,9 @@ class Cluster:
         """What the replicas in slots say of themselves."""
         self.told: dict[str, str] = {}
         """Version of the API keys that each gateway pod was told of, by its name."""
+        self.now = NOW
+        self.memory: Memory | None = None
+        """What the pass before has given. None: the process is new in each pass, which must make no difference."""
         self._serial = 0
 
     def look(self) -> Observation:
@@ -200,7 +204,7 @@ class Cluster:
 
     def pass_once(self, stop_after: int | None = None) -> Plan:
         """Make one plan and do its first `stop_after` calls, or all, and the status."""
-        plan = make_plan(self.body, self.look(), OPTIONS, NOW)
+        plan = make_plan(self.body, self.look(), OPTIONS, self.now, self.memory)
         calls: list[Apply | Delete | Annotate] = [*plan.applies, *plan.deletes, *plan.annotates]
         for call in calls[:stop_after]:
             if isinstance(call, Delete):
@@ -251,7 +255,8 @@ class Cluster:
             uid=old.object.metadata.uid if old else f"uid-{self._serial}",
             resource_version=str(self._serial),
             labels={**manifest["metadata"]["labels"]},
-            creation_timestamp=NOW,
+            annotations=msgspec.convert(manifest["metadata"].get("annotations", {}), Annotations),
+            creation_timestamp=old.object.metadata.creation_timestamp if old else self.now,
         )
         self.children[key] = ObservedChild(object=Child(metadata=meta), applied_digest=digest_of(manifest))
 

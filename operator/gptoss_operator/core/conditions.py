@@ -14,6 +14,7 @@ from gptoss_operator.core.weights import Stage, Weights
 
 
 MESSAGE_LENGTH = 1024
+ASLEEP = "no replica is needed: the gateways hold the next request until one has started"
 STALLING = frozenset({Reason.INVALID_SPEC, Reason.NAME_TAKEN, Reason.REFUSED_BY_CLUSTER, Reason.SERVER_REFUSED_ORDERS})
 """Problems that no waiting heals."""
 BESIDE = (Reason.SECRET_NOT_FOUND, Reason.KIND_NOT_INSTALLED)
@@ -83,7 +84,8 @@ def assess(
     progressing = _waiting_for(passing) or _fetching(weights) or _progressing(owner, replicas, steps, gateway)
     if dry_run:
         progressing = _dry(progressing)
-    available = _available(owner, desired, replicas, gateway.ready, degraded)
+    follows_load = any(finding.type is ConditionType.SCALING_ACTIVE for finding in scaling)
+    available = _available(owner, desired, replicas, gateway.ready, degraded, follows_load=follows_load)
     stalled = not accepted.holds or (degraded.reason in STALLING and not any(r.ready for r in replicas))
     stalled = stalled or weights.stage is Stage.FAILED
     kstatus: tuple[Finding, ...] = ()
@@ -126,12 +128,18 @@ def _accepted(planned: str, problems: Sequence[Problem]) -> Finding:
 
 
 def _available(
-    owner: Owner, desired: int, replicas: Sequence[Replica], ready_gateways: int, degraded: Finding
+    owner: Owner,
+    desired: int,
+    replicas: Sequence[Replica],
+    ready_gateways: int,
+    degraded: Finding,
+    *,
+    follows_load: bool = False,
 ) -> Finding:
     """Return whether requests are answered. If not, the reason is what is wrong, as far as it is known."""
     ready = [replica(owner.name, r.slot) for r in replicas if r.ready]
     if desired == 0 and not ready:
-        return _not_available(Reason.SCALED_TO_ZERO, "no replicas are asked for")
+        return _not_available(Reason.SCALED_TO_ZERO, ASLEEP if follows_load else "no replicas are asked for")
     if ready and ready_gateways:
         message = f"{len(ready)} of {desired} replicas answer, through {ready_gateways} gateway pods"
         return Finding(type=ConditionType.AVAILABLE, holds=True, reason=Reason.REPLICAS_READY, message=message)

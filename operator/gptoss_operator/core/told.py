@@ -78,7 +78,9 @@ def _decision(
     What the cluster refuses is tried again and again: that is no new decision.
     """
     last = before.last_decision
-    moves = [s for s in steps if s.action in (Action.CREATE, Action.REMOVE)]
+    # What is not chosen by us is no decision: a replica that somebody else has deleted is made anew.
+    ours = decided.places.spot or decided.fates
+    moves = [s for s in steps if s.action in (Action.CREATE, Action.REMOVE)] if ours and not dry_run else []
     previous = last.replicas if last else before.desired_replicas or 0
     if last and decided.target == last.replicas and dry_run == bool(last.dry_run) and not moves:
         return last
@@ -96,11 +98,11 @@ def _decision(
 
 
 def _reason(decided: Decided, moves: Iterable[Step]) -> str:
-    """Return why so many, why there, and each move that another sentence does not explain."""
+    """Return why so many, why there, and of each replica that comes or goes what this does not say."""
     sentences = [decided.reason]
     if decided.places.spot:
         sentences.append(decided.placement.reason)
-    sentences += [move.reason for move in moves]
+    sentences += [move.reason for move in moves if decided.places.spot or move.slot in decided.fates]
     return "; ".join(dict.fromkeys(sentences))
 
 
