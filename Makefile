@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CLUSTER ?= gptoss
 READY := $(VENV)/.ready
 
-.PHONY: help demo test e2e bench-gateway bench-runtime bench-autoscaling simulate lint format crds docs cluster-up cluster-down clean
+.PHONY: help demo test e2e bench-gateway bench-runtime bench-signals bench-autoscaling simulate lint format crds docs cluster-up cluster-down clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,9 @@ bench-autoscaling: $(READY)  ## scaling beside other autoscalers, simulated; abo
 
 simulate: $(READY)  ## a made-up day on a made-up spot market, beside other autoscalers: build/simulate/report.html
 	$(BIN)/kubectl-gptoss simulate --deployment examples/simulate.yaml --hours 12 --peak 10 --out build/simulate
+
+bench-signals: $(READY)  ## the operator hears 5,000 replicas and 500 gateways; about 2 minutes
+	$(BIN)/python -m e2e.bench.signals
 
 lint: $(READY)  ## style, types, import contracts
 	$(BIN)/ruff check .

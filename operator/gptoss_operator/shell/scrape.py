@@ -7,7 +7,7 @@ single one.
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -114,10 +114,11 @@ class Scraper:
                 group.create_task(self._tell_when_done(first))
                 group.create_task(self._hurry(group))
                 shares = max(SHARES, math.ceil(self._interval_seconds / URGENT_SECONDS))
+                beats = _beats(self._interval_seconds / shares)
                 while True:
                     running, deployments = self._look()
                     for share in range(shares):
-                        await asyncio.sleep(self._interval_seconds / shares)
+                        await anext(beats)
                         for pod in running[share::shares]:
                             group.create_task(self._ask(pod))
                         for deployment in deployments[share::shares]:
@@ -217,3 +218,13 @@ class Scraper:
         self._silent_replicas.look(filter(is_ready, running), self.samples.silent)
         gateways = (pod for pod in self._gateway_pods() if is_ready(pod))
         self._silent_gateways.look(gateways, self._gateways.silent)
+
+
+async def _beats(seconds: float) -> AsyncIterator[None]:
+    """Yield every so many seconds, however long what happens in between takes; what was missed is not made up for."""
+    clock = asyncio.get_running_loop().time
+    due = clock()
+    while True:
+        due = max(due + seconds, clock())
+        await asyncio.sleep(due - clock())
+        yield
