@@ -7,6 +7,7 @@ are asked for by what spot ones are expected to do, and leave by what spot ones 
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from gptoss_operator.core.placement.cover import firm_cover, grant_chance, missing, planned_cover, settled_cover, total
 from gptoss_operator.core.placement.cover import presence as present
@@ -27,6 +28,9 @@ from gptoss_operator.core.placement.zones import (
     usable,
 )
 from gptoss_operator.core.scaling.supply import ColdStart
+
+
+SERVED_BY_SPOT: Final = "spot replicas serve in its place"
 
 
 def decide_placement(
@@ -171,25 +175,22 @@ def _remove_on_demand(draft: Draft, base: int, need: int, needed_now: float | No
     """Remove on-demand replicas that spot ones have taken the place of.
 
     One without a machine leaves when the spot ones have theirs; one that starts, when they have settled; a ready one
-    only if it has stood for a while, too, so that a market that flaps does not move replicas to and fro.
+    only after those that stand in have stood for a while, so that a market that flaps moves nobody to and fro.
     """
     market, policy = draft.market, draft.market.policy
     _remove_surplus(draft, draft.on_demand, draft.target, surplus(draft.target))
     if len(draft.on_demand) <= base:
         return
     urgent = _urgent(draft, needed_now) if policy.fallback and need else 0
-    held = {count: _held(draft, base, need, count, urgent) for count in (firm_cover, settled_cover)}
-
-    def keep(replica: PlacedReplica) -> int:
-        if replica.stage in (Stage.PENDING, Stage.FAILING):
-            return held[firm_cover]
-        if replica.stage is Stage.READY and market.now - replica.created_at < policy.on_demand_min_seconds:
-            return draft.target
-        return held[settled_cover]
-
+    firm, settled = (_held(draft, base, need, count, urgent) for count in (firm_cover, settled_cover))
+    # The last that came stand in, whichever of all leaves.
+    newest = sorted(draft.on_demand, key=lambda r: (-r.created_at, r.slot))[: len(draft.on_demand) - base]
+    ripe = sum(market.now - replica.created_at >= policy.on_demand_min_seconds for replica in newest)
     for replica in sorted(draft.on_demand, key=lambda r: victim_order(r, market)):
-        if len(draft.on_demand) > keep(replica):
-            draft.remove(replica, "spot replicas serve in its place")
+        serves = replica.stage is Stage.READY
+        keep = firm if replica.stage in (Stage.PENDING, Stage.FAILING) else settled
+        if len(draft.on_demand) > keep and (ripe or not serves) and draft.remove(replica, SERVED_BY_SPOT):
+            ripe -= serves
 
 
 def _held(draft: Draft, base: int, need: int, count: Callable[[PlacedReplica, Market], float], urgent: int) -> int:
