@@ -232,6 +232,6 @@ class Result:
 class Progress(Protocol):
     """Told how far a simulation is."""
 
-    def __call__(self, share: float) -> None:
+    def __call__(self, share: float, /) -> None:
         """Take in the share that is done, 0 to 1."""
         ...

@@ -23,11 +23,15 @@ P95: Final = 0.95
 class FirstTokens:
     """When first tokens came and how long they took, for the last two minutes.
 
-    They are known from a request's admission on, so they may lie ahead. Only slots that have ended are asked for.
+    They are known from a request's admission on, so they may lie ahead. Only slots that have ended count.
     """
 
     def __init__(self) -> None:
         self._slots: dict[int, dict[int, int]] = {}
+        self._total: dict[int, int] = defaultdict(int)
+        """Sum of the slots that count."""
+        self._counted = 0
+        """The slot up to which they count, itself not included."""
 
     def add(self, job: Job) -> None:
         """Count the first token of `job`."""
@@ -38,25 +42,22 @@ class FirstTokens:
         counts[_class(job)] += 1
 
     def take_back(self, job: Job) -> None:
-        """Count the first token of `job` no more: it will not come."""
+        """Count the first token of `job` no more: it lies ahead, and will not come."""
         self._slots[int(job.first_at / SLOT_SECONDS)][_class(job)] -= 1
 
     def p95(self, now: float) -> float | None:
         """Return the 95th percentile over the last 120 s, or None if there was none."""
-        last = int(now / SLOT_SECONDS)
-        for slot in [slot for slot in self._slots if slot < last - TTFT_SLOTS]:
-            del self._slots[slot]
-        total: dict[int, int] = defaultdict(int)
-        for slot, counts in self._slots.items():
-            if slot < last:
-                for key, count in counts.items():
-                    total[key] += count
+        total, last = self._total, int(now / SLOT_SECONDS)
+        for slot in range(self._counted, last):
+            for key, count in self._slots.get(slot, {}).items():
+                total[key] += count
+            for key, count in self._slots.pop(slot - TTFT_SLOTS, {}).items():
+                total[key] -= count
+        self._counted = last
         left = math.ceil(P95 * sum(total.values()))
-        if not left:
-            return None
         for key in sorted(total):
             left -= total[key]
-            if left <= 0:
+            if left <= 0 < total[key]:
                 return float(2 ** ((key + 0.5) / PER_OCTAVE) / 1000)
         return None
 
