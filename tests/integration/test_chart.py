@@ -31,7 +31,9 @@ ALLOWED = {
     ("gptoss.dev", "gptossdeployments/finalizers"): {"update"},
     ("events.k8s.io", "events"): {"create"},
 }
-"""Every right that the operator has. A new one is a decision, not an accident."""
+"""Every right that the operator has where it serves. A new one is a decision, not an accident."""
+LEASE = {("coordination.k8s.io", "leases"): {"get", "create", "update"}}
+"""What it has in its own namespace alone."""
 
 
 def helm(cluster: Cluster, *words: str) -> subprocess.CompletedProcess[str]:
@@ -48,14 +50,15 @@ def rendered(cluster: Cluster, *settings: str) -> list[dict[str, Any]]:
 
 def rights(documents: list[dict[str, Any]], kind: str) -> dict[tuple[str, str], set[str]]:
     """Return the verbs for each resource that the operator's roles of one kind grant."""
-    return {
-        (group, resource): set(rule["verbs"])
-        for document in documents
-        if document["kind"] == kind and not document["metadata"]["name"].endswith(("-view", "-edit"))
-        for rule in document["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-    }
+    granted: dict[tuple[str, str], set[str]] = {}
+    for document in documents:
+        if document["kind"] != kind or document["metadata"]["name"].endswith(("-view", "-edit")):
+            continue
+        for rule in document["rules"]:
+            for group in rule["apiGroups"]:
+                for resource in rule["resources"]:
+                    granted.setdefault((group, resource), set()).update(rule["verbs"])
+    return granted
 
 
 def test_it_is_rendered_the_same_each_time(api: Cluster) -> None:
@@ -68,10 +71,12 @@ def test_the_operator_understands_the_arguments_it_is_given(api: Cluster) -> Non
     assert (settings.server_image, settings.gateway_image) == ("gptoss-server:0.1.0", "haproxy:3.0")
     assert settings.activator_image == "gptoss-activator:0.1.0"
     assert settings.namespaces == ("a", "b")
+    assert (settings.lease_namespace, settings.lease_name) == ("gptoss-system", "gptoss-operator")
 
 
 def test_it_grants_what_the_operator_uses_and_no_more(api: Cluster) -> None:
     assert rights(rendered(api), "ClusterRole") == ALLOWED
+    assert rights(rendered(api), "Role") == LEASE
 
 
 def test_secrets_are_out_of_sight_if_so_wished(api: Cluster) -> None:
@@ -82,12 +87,54 @@ def test_secrets_are_out_of_sight_if_so_wished(api: Cluster) -> None:
 def test_in_chosen_namespaces_it_grants_nothing_else_in_the_cluster(api: Cluster) -> None:
     documents = rendered(api, "--set=watchNamespaces={a}")
     assert rights(documents, "ClusterRole") == {("", "nodes"): {"list", "watch"}}
-    assert rights(documents, "Role") == {key: verbs for key, verbs in ALLOWED.items() if key != ("", "nodes")}
+    assert rights(documents, "Role") == {key: verbs for key, verbs in ALLOWED.items() if key != ("", "nodes")} | LEASE
+
+
+def test_only_one_lease_may_be_read_and_written(api: Cluster) -> None:
+    (role,) = (d for d in rendered(api) if d["kind"] == "Role")
+    assert role["metadata"]["namespace"] == "gptoss-system"
+    assert [(rule.get("resourceNames"), rule["verbs"]) for rule in role["rules"]] == [
+        (None, ["create"]),
+        (["gptoss-operator"], ["get", "update"]),
+    ]
+
+
+def test_two_pods_that_are_replaced_one_by_one_and_kept_apart(api: Cluster) -> None:
+    documents = rendered(api)
+    (operator,) = (d for d in documents if d["kind"] == "Deployment")
+    (budget,) = (d for d in documents if d["kind"] == "PodDisruptionBudget")
+    spec = operator["spec"]
+    assert spec["replicas"] == 2
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    (apart,) = spec["template"]["spec"]["affinity"]["podAntiAffinity"][
+        "preferredDuringSchedulingIgnoredDuringExecution"
+    ]
+    labels = spec["selector"]["matchLabels"]
+    assert apart["podAffinityTerm"]["labelSelector"]["matchLabels"] == labels
+    assert budget["spec"] == {"maxUnavailable": 1, "selector": {"matchLabels": labels}}
+
+
+def test_an_affinity_of_the_users_takes_the_place_of_ours(api: Cluster) -> None:
+    theirs = "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
+    (operator,) = (
+        d
+        for d in rendered(api, "--set=replicas=1", f"--set={theirs}[0].matchFields[0].key=x")
+        if d["kind"] == "Deployment"
+    )
+    assert operator["spec"]["replicas"] == 1
+    assert list(operator["spec"]["template"]["spec"]["affinity"]) == ["nodeAffinity"]
 
 
 @pytest.mark.parametrize(
     "wrong",
-    ["imagee.tag=1", "logging.level=loud", "rbac.watchSecrets=perhaps", "defaults.serverImage=", "crds.keep=perhaps"],
+    [
+        "imagee.tag=1",
+        "replicas=two",
+        "logging.level=loud",
+        "rbac.watchSecrets=perhaps",
+        "defaults.serverImage=",
+        "crds.keep=perhaps",
+    ],
 )
 def test_wrong_values_are_refused(api: Cluster, wrong: str) -> None:
     done = helm(api, "template", "x", str(CHART), f"--set={wrong}")
@@ -106,13 +153,12 @@ def test_it_installs_and_leaves_only_the_crd_behind(api: Cluster, namespace: str
         api, "install", "gptoss-operator", str(CHART), f"--namespace={namespace}", "--wait", "--timeout=60s"
     )
     assert installed.returncode == 0, installed.stderr
-    (pod,) = user.items("pods")
-    assert pod["status"]["phase"] == "Running"
+    assert [pod["status"]["phase"] for pod in user.items("pods")] == ["Running"] * 2
 
     removed = helm(api, "uninstall", "gptoss-operator", f"--namespace={namespace}", "--wait")
 
     assert removed.returncode == 0, removed.stderr
     assert "CustomResourceDefinition" in removed.stdout
-    assert user.items("deployments,services,roles,rolebindings") == []
+    assert user.items("deployments,services,roles,rolebindings,poddisruptionbudgets") == []
     assert not [r for r in user.items("clusterroles,clusterrolebindings") if "gptoss" in r["metadata"]["name"]]
     assert user("get", "crd", "gptossdeployments.gptoss.dev")
