@@ -42,6 +42,19 @@ def test_pitfall_07_waiting_in_one_zone_goes_on_in_another_and_is_covered() -> N
     assert placement.removes[0].reason == "no spot machine came in a for 90 s"
 
 
+def test_pitfall_07_what_is_refused_at_once_is_asked_for_elsewhere_at_once() -> None:
+    fleet = [
+        a_replica(0),
+        a_replica(1, spot("a"), Stage.PENDING, age=60),
+        a_replica(2, spot("a"), Stage.PENDING, age=5),
+    ]
+    placement = decide(a_policy(), 3, fleet, refused=[spot("a")])
+    assert removed(placement) == [2]
+    assert created(placement).count(spot("b")) == 1
+    everywhere = decide(a_policy(), 3, fleet, refused=[spot(zone) for zone in ZONES])
+    assert (removed(everywhere), created(everywhere)) == ([], [ON_DEMAND, ON_DEMAND])
+
+
 def test_pitfall_17_more_ready_spot_than_wanted_leaves_the_base() -> None:
     fleet = [a_replica(0), *(a_replica(slot, spot("abc"[slot % 3])) for slot in range(1, 8))]
     placement = decide(a_policy(base_on_demand=2), 3, fleet)

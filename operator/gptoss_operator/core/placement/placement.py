@@ -6,6 +6,7 @@ are asked for by what spot ones are expected to do, and leave by what spot ones 
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -19,7 +20,16 @@ from gptoss_operator.core.placement.places import CapacityType, Interruption, Pl
 from gptoss_operator.core.placement.policy import PlacementPolicy
 from gptoss_operator.core.placement.portfolio import base_of, extra_of
 from gptoss_operator.core.placement.victims import victim_order
-from gptoss_operator.core.placement.words import asked, doomed, for_on_demand, for_spot, surplus, told, waited
+from gptoss_operator.core.placement.words import (
+    asked,
+    doomed,
+    for_on_demand,
+    for_spot,
+    no_machine,
+    surplus,
+    told,
+    waited,
+)
 from gptoss_operator.core.placement.zones import (
     best_of,
     free_pools,
@@ -63,6 +73,7 @@ def decide_placement(
     for replica in sorted(replicas, key=lambda r: r.slot):
         if replica.stage is Stage.DOOMED:
             draft.remove(replica, doomed(replica))
+    _move_refused(draft, refused)
     terms = _place(draft, needed_now)
     return Placement(
         creates=tuple(draft.creates),
@@ -101,6 +112,18 @@ def _place(draft: Draft, needed_now: float | None) -> PlacementTerms:
     return PlacementTerms(
         base=base, spot=need + extra, extra=extra, cover=round(cover, 2), on_demand=max(wanted, on_demand)
     )
+
+
+def _move_refused(draft: Draft, refused: Sequence[Place]) -> None:
+    """Take away what was refused a spot machine and can be asked for elsewhere: that took no time, so try there first.
+
+    It is not said which of several in one place was refused: the last that came.
+    """
+    for place, number in sorted(Counter(refused).items()):
+        waiting = [r for r in draft.spot if r.stage is Stage.PENDING and r.place == place]
+        for replica in sorted(waiting, key=lambda r: (-r.created_at, -r.slot))[:number]:
+            if usable(draft.offers, draft.market.policy, draft.pending):
+                draft.remove(replica, no_machine(replica))
 
 
 def _move_stuck(draft: Draft) -> int:

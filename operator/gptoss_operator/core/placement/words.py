@@ -23,10 +23,15 @@ def doomed(replica: PlacedReplica) -> str:
     return f"its machine{_in(replica.zone)} is taken away: it finishes its requests"
 
 
-def waited(policy: PlacementPolicy, replica: PlacedReplica) -> str:
-    """Return why a replica without a machine leaves."""
+def no_machine(replica: PlacedReplica) -> str:
+    """Return why a replica leaves that was refused a machine."""
     kind = "spot machine" if replica.place.capacity is CapacityType.SPOT else "machine"
-    return f"no {kind} came{_in(replica.place.zone)}{_of(replica.place.pool)} for {policy.pending_seconds:.0f} s"
+    return f"no {kind} came{_in(replica.place.zone)}{_of(replica.place.pool)}"
+
+
+def waited(policy: PlacementPolicy, replica: PlacedReplica) -> str:
+    """Return why a replica leaves that has waited for a machine for too long."""
+    return f"{no_machine(replica)} for {policy.pending_seconds:.0f} s"
 
 
 def for_spot(market: Market, place: Place) -> str:
