@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from gptoss_operator.api import names
 from gptoss_operator.api.spec import GptOssSpec
 from gptoss_operator.core.actions import Annotate, Apply, Delete, Plan, digest_of
-from gptoss_operator.core.memory import Memory
 from gptoss_operator.core.objects import (
     Annotations,
     Child,
@@ -30,6 +29,10 @@ from gptoss_operator.core.parse import parse_spec
 from gptoss_operator.core.plan import make_plan
 from gptoss_operator.core.render.options import RenderOptions
 from gptoss_runtime.contract import CheckResult, Counter, Notice, Phase, ReplicaState, Verdict
+
+
+if TYPE_CHECKING:
+    from gptoss_operator.core.memory import Memory
 
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

@@ -218,7 +218,7 @@ def a_load(rate: float, *, queued: float = 0.0, held: float = 0.0, running: floa
         idle_seconds=0.0,
         ttft_p95_seconds=0.5,
         work=Work(requests=1000.0, prompt_tokens=500_000.0, generation_tokens=250_000.0),
-        replicas={slot: each for slot in range(64)} if busy else {},
+        replicas=dict.fromkeys(range(64), each) if busy else {},
     )
 
 
@@ -234,5 +234,5 @@ def idle(seconds: float = 0.0) -> Load:
         held=0.0,
         in_flight=0.0,
         idle_seconds=seconds,
-        replicas={slot: nothing for slot in range(64)},
+        replicas=dict.fromkeys(range(64), nothing),
     )

@@ -146,7 +146,7 @@ def a_node(name: str, ready: str) -> Node:
 
 
 def test_a_pod_on_a_lost_node_says_so() -> None:
-    pod = msgspec.structs.replace(a_pod(0), spec=PodSpec(node_name="n1"))
+    pod = msgspec.structs.replace(a_pod(0, age=timedelta(minutes=1)), spec=PodSpec(node_name="n1"))
     gone, silent = judge(pod, {"n2": a_node("n2", "True")}, NOW), judge(pod, {"n1": a_node("n1", "Unknown")}, NOW)
     assert (gone.reason, silent.reason) == (Reason.NODE_LOST, Reason.NODE_LOST)
     assert "n1 is gone" in gone.message
@@ -258,3 +258,10 @@ def test_replicas_are_judged_by_their_own_words() -> None:
     states: dict[str, ReplicaState] = {pods[1].metadata.uid: a_state(Phase.COMPILING, reason="compiling")}
     found = replicas_of(replace(observation, replica_states=states), NOW)
     assert [r.judgement.message for r in found] == ["starting", "compiling"]
+
+
+def test_a_pod_that_was_just_placed_may_be_seen_before_its_node() -> None:
+    pod = msgspec.structs.replace(a_pod(0), spec=PodSpec(node_name="n1"))
+    assert judge(pod, {"n2": a_node("n2", "True")}, NOW).state is PodState.STARTING
+    later = judge(pod, {"n2": a_node("n2", "True")}, NOW + timedelta(minutes=1))
+    assert later.reason is Reason.NODE_LOST

@@ -205,7 +205,7 @@ def test_pitfall_14_the_replica_that_goes_is_the_idle_one_whatever_its_slot() ->
     fleet.load = replace(idle(), replicas={0: busy, 1: replace(busy, running=0.0, in_flight=0.0), 2: busy})
     fleet.tick(160)
     assert 1 not in fleet.pods
-    assert sorted(fleet.pods)[0] == 0
+    assert min(fleet.pods) == 0
 
 
 def test_a_last_replica_is_not_removed_while_another_starts() -> None:

@@ -96,6 +96,9 @@ def decide(
         cold_start=start,
         now=at,
     )
+    removed = {remove.slot for remove in placement.removes}
+    leaving = {r.pod.metadata.uid for r in replicas if r.slot in removed and r.pod is not None}
+    staying = {uid: pod for uid, pod in memory.spot_pods.items() if uid not in leaving}
     tokens = count_tokens(seen.replica_states, {pod.metadata.uid for pod in seen.replica_pods}, memory.tokens)
     cost = charge(memory.cost, priced_places(placed, replicas, seen, spec), prices, tokens.total, at)
     return Decided(
@@ -108,7 +111,7 @@ def decide(
         placed=placed,
         fates=fates,
         silent=news.silent,
-        memory=replace(memory, market=placement.memory, tokens=tokens, cost=cost),
+        memory=replace(memory, market=placement.memory, spot_pods=staying, tokens=tokens, cost=cost),
     )
 
 

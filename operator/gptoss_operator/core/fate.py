@@ -1,21 +1,17 @@
 """Whether a replica will lose its machine, or has lost it: by what it was told, its node, its pod, and its silence."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from gptoss_operator.api.placement import SpotSpec
 from gptoss_operator.core.fleet import Replica
+from gptoss_operator.core.health import is_node_gone
 from gptoss_operator.core.notices import COMING
 from gptoss_operator.core.objects import Node, Pod
 from gptoss_operator.core.observation import Observation
 from gptoss_operator.core.placement.notice_facts import node_notice, pod_notice
 from gptoss_operator.core.placement.places import Stage
 from gptoss_runtime.contract import NoticeKind
-
-
-NODE_SHOWS_WITHIN: Final = timedelta(seconds=15)
-"""Pods and nodes are watched apart, so a pod may be seen on its node before the node is. Not for longer than this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +42,7 @@ def fate_of(replica: Replica, seen: Observation, spot: SpotSpec, now: datetime) 
     return (
         _told(replica)
         or _announced(pod, node, spot)
-        or _node_gone(pod, seen, now)
+        or (_gone(pod) if is_node_gone(pod, seen.nodes, now) else None)
         or _node_silent(node)
         or _silent(replica, pod, seen)
     )
@@ -57,12 +53,6 @@ def is_at_risk(replica: Replica, seen: Observation, spot: SpotSpec) -> bool:
     node = seen.nodes.get(replica.pod.spec.node_name) if replica.pod else None
     said = (replica.judgement.notice, node_notice(node, spot))
     return any(notice is not None and notice.kind is NoticeKind.REBALANCE for notice in said)
-
-
-def condition_since(pod: Pod, wanted: str) -> datetime | None:
-    """Return since when a condition of the pod holds. None: it does not, or nobody says since when."""
-    found = (c.last_transition_time for c in pod.status.conditions if c.type == wanted and c.status == "True")
-    return next(found, None)
 
 
 def _told(replica: Replica) -> Fate | None:
@@ -85,15 +75,8 @@ def _announced(pod: Pod, node: Node | None, spot: SpotSpec) -> Fate | None:
     return None
 
 
-def _node_gone(pod: Pod, seen: Observation, now: datetime) -> Fate | None:
-    """Return that its node does not exist any more. Nodes that may not be read, or are new, are not gone."""
-    name = pod.spec.node_name
-    if not name or not seen.nodes or name in seen.nodes:
-        return None
-    since = condition_since(pod, "PodScheduled") or pod.metadata.creation_timestamp
-    if since is None or now - since < NODE_SHOWS_WITHIN:
-        return None
-    return Fate(stage=Stage.DOOMED, words=f"its node {name} is gone")
+def _gone(pod: Pod) -> Fate:
+    return Fate(stage=Stage.DOOMED, words=f"its node {pod.spec.node_name} is gone")
 
 
 def _node_silent(node: Node | None) -> Fate | None:

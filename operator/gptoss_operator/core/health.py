@@ -43,6 +43,8 @@ class Judgement:
 
 PENDING_TOO_LONG = timedelta(minutes=5)
 """How long a node autoscaler may take before a pod without a node counts as a problem."""
+NODE_SHOWS_WITHIN = timedelta(seconds=15)
+"""Pods and nodes are watched apart, so a pod may be seen on its node before the node is. Not for longer than this."""
 KILLED = 128 + 9
 """Exit status of a container that SIGKILL (9) ended."""
 EXITS: dict[int, tuple[Reason, str]] = {
@@ -80,7 +82,7 @@ def judge(pod: Pod, nodes: Mapping[str, Node], now: datetime, state: ReplicaStat
     else:
         found = (
             _unscheduled(pod, now)
-            or _on_lost_node(pod, nodes)
+            or _on_lost_node(pod, nodes, now)
             or _waiting(pod)
             or _said_not_ready(state)
             or _ended(pod)
@@ -112,13 +114,28 @@ def _unscheduled(pod: Pod, now: datetime) -> Judgement | None:
     )
 
 
-def _on_lost_node(pod: Pod, nodes: Mapping[str, Node]) -> Judgement | None:
+def is_node_gone(pod: Pod, nodes: Mapping[str, Node], now: datetime) -> bool:
+    """Return whether the pod's node does not exist any more. Nodes that may not be read, or are new, are not gone."""
+    name = pod.spec.node_name
+    if not name or not nodes or name in nodes:
+        return False
+    since = condition_since(pod, "PodScheduled") or pod.metadata.creation_timestamp
+    return since is not None and now - since >= NODE_SHOWS_WITHIN
+
+
+def condition_since(pod: Pod, wanted: str) -> datetime | None:
+    """Return since when a condition of the pod holds. None: it does not, or nobody says since when."""
+    found = (c.last_transition_time for c in pod.status.conditions if c.type == wanted and c.status == "True")
+    return next(found, None)
+
+
+def _on_lost_node(pod: Pod, nodes: Mapping[str, Node], now: datetime) -> Judgement | None:
     """Return that its node is gone or silent, in which case nothing else that is known of the pod is new."""
     name = pod.spec.node_name
-    if not nodes or not name:
-        return None
     node = nodes.get(name)
     if node and any(c.type == "Ready" and c.status == "True" for c in node.status.conditions):
+        return None
+    if node is None and not is_node_gone(pod, nodes, now):
         return None
     state = "not ready" if node else "gone"
     return _failing(Reason.NODE_LOST, f"its node {name} is {state}: Kubernetes moves the pod when the node is deleted")

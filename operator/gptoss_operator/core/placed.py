@@ -6,9 +6,9 @@ from typing import Final
 
 from gptoss_operator.api.spec import GptOssSpec
 from gptoss_operator.api.status import Reason
-from gptoss_operator.core.fate import Fate, condition_since, fate_of, is_at_risk
+from gptoss_operator.core.fate import Fate, fate_of, is_at_risk
 from gptoss_operator.core.fleet import Action, Replica, update_action
-from gptoss_operator.core.health import PodState
+from gptoss_operator.core.health import PodState, condition_since
 from gptoss_operator.core.objects import Pod
 from gptoss_operator.core.observation import Observation
 from gptoss_operator.core.placement.node_facts import capacity_of, pool_of, zone_of

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gptoss_operator.core.fate import condition_since
+from gptoss_operator.core.health import condition_since
 from gptoss_operator.core.memory import STARTS_KEPT, Memory
 from gptoss_operator.core.objects import Pod
 from gptoss_operator.core.scaling.supply import ColdStart
