@@ -152,7 +152,7 @@ def quantile(counts: Mapping[float, float], share: float) -> float | None:
     for bound in sorted(counts):
         count = counts[bound]
         if count > 0 and below + count >= wanted:
-            return lower if math.isinf(bound) else lower + (bound - lower) * max(wanted - below, 0.0) / count
+            return lower if math.isinf(bound) else lower + (bound - lower) * min(max(wanted - below, 0.0) / count, 1.0)
         below += count
         lower = bound
     return lower
