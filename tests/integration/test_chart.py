@@ -9,6 +9,8 @@ import yaml
 
 from e2e.cluster.provider import Cluster
 from e2e.kubectl import Kubectl
+from gptoss_operator.api.placement import PriceSpec
+from gptoss_operator.shell.prices import read_prices
 from gptoss_operator.shell.settings import parse
 
 
@@ -125,10 +127,25 @@ def test_an_affinity_of_the_users_takes_the_place_of_ours(api: Cluster) -> None:
     assert list(operator["spec"]["template"]["spec"]["affinity"]) == ["nodeAffinity"]
 
 
+def test_prices_reach_the_operator_as_they_are_written(api: Cluster, tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text('prices: [{capacityType: Spot, zone: b, gpuHour: "1.10"}]')
+    documents = rendered(api, f"--values={values}")
+    (table,) = (d for d in documents if d["kind"] == "ConfigMap")
+    (operator,) = (d for d in documents if d["kind"] == "Deployment")
+    (tmp_path / "prices.yaml").write_text(table["data"]["prices.yaml"])
+    assert read_prices(str(tmp_path / "prices.yaml")) == (PriceSpec(capacity_type="Spot", zone="b", gpu_hour="1.10"),)
+    pod = operator["spec"]["template"]["spec"]
+    (mount,) = (m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "prices")
+    assert f"--prices={mount['mountPath']}/prices.yaml" in pod["containers"][0]["args"]
+    assert {"name": "prices", "configMap": {"name": table["metadata"]["name"]}} in pod["volumes"]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         "imagee.tag=1",
+        "prices[0].gpuHour=cheap",
         "replicas=two",
         "logging.level=loud",
         "rbac.watchSecrets=perhaps",
@@ -139,7 +156,7 @@ def test_an_affinity_of_the_users_takes_the_place_of_ours(api: Cluster) -> None:
 def test_wrong_values_are_refused(api: Cluster, wrong: str) -> None:
     done = helm(api, "template", "x", str(CHART), f"--set={wrong}")
     assert done.returncode != 0
-    assert wrong.split("=", maxsplit=1)[0].split(".", maxsplit=1)[0] in done.stderr
+    assert wrong.split("=", maxsplit=1)[0].split(".", maxsplit=1)[0].split("[", maxsplit=1)[0] in done.stderr
 
 
 def test_it_installs_and_leaves_only_the_crd_behind(api: Cluster, namespace: str) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
+from gptoss_operator.api.placement import PriceSpec
 from gptoss_operator.core.render.options import RenderOptions
 from gptoss_operator.errors import SettingsError
+from gptoss_operator.shell.prices import read_prices
 
 
 ENVIRONMENT_PREFIX: Final = "GPTOSS_"
@@ -41,6 +43,8 @@ class Settings:
     """How often every object gets a pass, whatever the watches say."""
     scrape_seconds: float = 5.0
     """How often every replica is asked for its state. Zero: never."""
+    prices: tuple[PriceSpec, ...] = ()
+    """What GPUs cost, for objects that have no price of their own for a place."""
     lease_namespace: str = ""
     """Namespace of the Lease whose holder works, of several operators with the same one. Empty with `lease_name`."""
     lease_name: str = ""
@@ -57,6 +61,7 @@ class Settings:
             activator_image=self.activator_image,
             image_pull_policy=self.image_pull_policy,
             cluster_domain=self.cluster_domain,
+            prices=self.prices,
         )
 
 
@@ -87,6 +92,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     add("--http-port", default=default("HTTP_PORT", "8080"), help="port of /healthz, /readyz and /metrics")
     add("--resync-seconds", default=default("RESYNC_SECONDS", "300"), help="time between full passes")
     add("--scrape-seconds", default=default("SCRAPE_SECONDS", "5"), help="time between questions to a replica; 0: none")
+    add("--prices", default=default("PRICES", ""), help="YAML file of prices, as in spec.prices, for all objects")
     add("--lease-namespace", default=default("LEASE_NAMESPACE", ""), help="namespace of the Lease")
     add(
         "--lease-name", default=default("LEASE_NAME", ""), help="Lease whose holder works, of several; none: do not ask"
@@ -107,6 +113,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         http_port=int(_number("--http-port", given.http_port, 0, 65535)),
         resync_seconds=_number("--resync-seconds", given.resync_seconds, 1, 86400),
         scrape_seconds=_number("--scrape-seconds", given.scrape_seconds, 0, 300),
+        prices=read_prices(given.prices),
         lease_namespace=given.lease_namespace,
         lease_name=given.lease_name,
         log_level=_one_of("--log-level", given.log_level, LOG_LEVELS),
