@@ -42,6 +42,21 @@ def test_reads_what_the_state_document_needs_summed_over_engines() -> None:
     )
 
 
+def test_pitfall_28_a_name_is_never_taken_for_a_longer_one_and_all_engines_are_summed() -> None:
+    text = """\
+vllm:num_requests_waiting_by_reason{engine="0",reason="capacity"} 40.0
+vllm:num_requests_waiting_by_reason{engine="0",reason="deferred"} 50.0
+vllm:num_requests_waiting{engine="0"} 3.0
+vllm:num_requests_waiting{engine="1"} 4.0
+vllm:num_requests_waiting_seconds_count 60.0
+vllm:num_requests_running{engine="0"} 1.0
+"""
+    found = numbers_of(text).gauges
+    assert (found["requests_waiting"], found["requests_running"]) == (7.0, 1.0)
+    alone = "\n".join(line for line in text.split("\n") if not line.startswith("vllm:num_requests_waiting{"))
+    assert "requests_waiting" not in numbers_of(alone).gauges, "unknown, not zero and not another's value"
+
+
 def test_nothing_is_known_of_an_empty_exposition() -> None:
     assert numbers_of("") == Numbers()
 

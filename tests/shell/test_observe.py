@@ -1,6 +1,10 @@
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
 from gptoss_operator.api.names import COMPONENT_GATEWAY, COMPONENT_REPLICA, COMPONENT_WEIGHTS, identity
-from gptoss_operator.core.objects import Child
+from gptoss_operator.core.objects import Child, Pod
 from gptoss_operator.core.observation import ChildKey
+from gptoss_operator.core.scaling.load import NOTHING_KNOWN, Load
 from gptoss_operator.shell.cluster import Cluster
 from gptoss_operator.shell.ledger import Ledger
 from gptoss_operator.shell.observe import observe, owner_of
@@ -99,3 +103,29 @@ def test_a_change_of_a_secret_wakes_those_who_use_it() -> None:
     cluster.secrets.seen_gone(None, a_secret("keys", 6))
 
     assert woken == [CHAT, CHAT, CHAT]
+
+
+def test_the_load_and_who_is_out_of_reach_are_asked_for_with_the_pods_that_are_seen() -> None:
+    cluster = a_cluster()
+    cluster.pods.seen(None, a_pod("chat-r0-0", COMPONENT_REPLICA))
+    cluster.pods.seen(None, a_pod("chat-r1-0", COMPONENT_REPLICA, version=2))
+    cluster.pods.seen(None, a_pod("chat-gateway-1-x", COMPONENT_GATEWAY, controller="ReplicaSet", version=3))
+    load, since = Load(queued=3.0), datetime(2026, 1, 1, tzinfo=UTC)
+
+    def load_of(gateways: Sequence[Pod], replicas: Sequence[Pod], deployment: Key) -> Load:
+        assert [pod.metadata.name for pod in gateways] == ["chat-gateway-1-x"]
+        assert [pod.metadata.name for pod in replicas] == ["chat-r0-0", "chat-r1-0"]
+        assert deployment == CHAT
+        return load
+
+    seen = observe(
+        OWNER,
+        cluster,
+        Ledger(),
+        load_of=load_of,
+        out_of_reach_since=lambda uid: since if uid == "chat-r1-0-uid" else None,
+    )
+
+    assert seen.load is load
+    assert seen.unreachable == {"chat-r1-0-uid": since}
+    assert observe(OWNER, cluster, Ledger()).load == NOTHING_KNOWN
