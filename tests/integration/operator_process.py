@@ -20,7 +20,10 @@ STOP_SECONDS = 15
 class OperatorProcess:
     """The operator. As a context manager it is ready inside the block, and killed after it if it still runs."""
 
-    def __init__(self, api: Cluster, namespace: str, log: Path, *, kubeconfig: Path | None = None) -> None:
+    def __init__(
+        self, api: Cluster, namespace: str, log: Path, *, kubeconfig: Path | None = None, lease: str = ""
+    ) -> None:
+        """`lease` is the name of a Lease in `namespace` that it shares with others. Empty: it works alone."""
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         self.log = log
@@ -34,6 +37,8 @@ class OperatorProcess:
                     "--gateway-image=gateway:1",
                     "--activator-image=activator:1",
                     f"--namespaces={namespace}",
+                    f"--lease-namespace={namespace}",
+                    f"--lease-name={lease}",
                     "--http-host=127.0.0.1",
                     f"--http-port={self.port}",
                     # Simulated pods have addresses of the cluster's own network, which this process is not in.
@@ -74,6 +79,10 @@ class OperatorProcess:
                 return body.decode()
         except OSError:
             return None
+
+    def leads(self) -> bool:
+        """Whether it works, of several with the same Lease."""
+        return "gptoss_operator_leader 1.0" in (self.get("/metrics") or "")
 
     def quiet_passes(self) -> float:
         """Return how many passes wrote nothing, by the operator's own count."""

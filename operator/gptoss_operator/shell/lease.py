@@ -180,8 +180,8 @@ class Lease:
             return
         try:
             async with asyncio.timeout(STOP_SECONDS):
-                if self._stale:
-                    await self._read()
+                # What was last known of it is old where it was lost, or where a claim was cut off.
+                await self._read()
                 if self._found and record_of(self._found).holder == self._identity:
                     await self._api.replace(released(self._found))
                     logger.info("Lease %s is released", self.name)
