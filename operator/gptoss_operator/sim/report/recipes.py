@@ -2,6 +2,7 @@
 
 import json
 import random
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,8 @@ class MadeUp:
 
     peak_per_second: float
     answer_mean: float = 600.0
+    busy: tuple[float, float] | None = None
+    """From when until when there are requests, in seconds since the beginning. None: always."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +96,15 @@ class Recipe:
     def _requests(self, seed: int) -> Sequence[Request]:
         traffic = self.traffic
         if isinstance(traffic, MadeUp):
-            return synthetic_requests(
+            made = synthetic_requests(
                 self.duration,
                 peak_per_second=traffic.peak_per_second,
                 seed=seed,
                 answer_mean=traffic.answer_mean,
             )
+            if traffic.busy is None:
+                return made
+            return made[bisect_left(made.at, traffic.busy[0]) : bisect_left(made.at, traffic.busy[1])]
         log = read_requests(traffic.path, traffic.log_format).requests
         length = log.at[-1] - log.at[0]
         if traffic.peak_per_second is not None:

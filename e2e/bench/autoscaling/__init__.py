@@ -1,0 +1,1 @@
+"""Our scaling beside other autoscalers, in the simulator."""
