@@ -248,7 +248,8 @@ def test_none_stays_none_while_nobody_asks_although_the_rates_remember_requests(
     load = replace(a_load(2.0, 0, 0.0), idle_seconds=25.0, ttft_p95_seconds=None)
     decisions = repeated(load, a_supply(0), a_memory(0), 5, policy)
     assert {(decision.replicas, decision.reason) for decision in decisions} == {(0, "0: nobody asks")}
-    assert decided(replace(load, idle_seconds=2.0), 0, policy=policy).replicas > 0, "one came, and may come again"
+    again = decided(replace(load, arrivals_1m=0.02, arrivals_5m=0.02, idle_seconds=2.0), 0, policy=policy)
+    assert (again.replicas, again.reason) == (1, "0 to 1: requests arrive"), "its client may come again"
 
 
 def test_one_held_request_wakes_a_deployment_of_which_nothing_else_is_known() -> None:

@@ -73,7 +73,9 @@ def _needs(terms: Terms) -> str:
         return f"{words} {_number(most)}"
     if work:
         return ", ".join(work)
-    return "requests wait" if terms.waiting else "scaling.fallbackReplicas, as nothing is known of the load"
+    if terms.waiting:
+        return "requests wait"
+    return "requests arrive" if terms.arrivals else "scaling.fallbackReplicas, as nothing is known of the load"
 
 
 def _lowered(terms: Terms, after: int, most: str) -> str:
