@@ -73,6 +73,8 @@ def test_of_two_one_writes_and_hands_over_at_once_when_it_is_told_to_stop(
     assert (first.process.leads(), second.process.leads()) == (True, False)
     assert first.writes
     assert second.writes == []
+    assert "gptoss_operator_reconcile_total{" in (first.process.get("/metrics") or "")
+    assert "gptoss_operator_reconcile_total{" not in (second.process.get("/metrics") or "")
     before = holder(user)
 
     assert first.process.stop() == 0

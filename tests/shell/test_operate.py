@@ -11,7 +11,7 @@ from gptoss_operator.shell.settings import Settings
 from gptoss_operator.shell.store import Key
 from gptoss_operator.shell.telemetry import Telemetry
 from tests.shell.builders import OWNER, a_body, a_child
-from tests.shell.fake_api import FakeApi
+from tests.shell.fake_api import Answer, FakeApi
 
 
 T = TypeVar("T")
@@ -64,6 +64,35 @@ def test_a_process_that_does_not_get_at_its_lease_is_neither_ready_nor_at_work()
     assert before == "Lease n/x is neither read nor claimed yet: the log says why"
     assert after is None
     assert not leads
+
+
+def test_a_process_that_waits_for_the_lease_makes_no_pass_and_asks_no_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+    monkeypatch.setattr("gptoss_operator.shell.scrape.Scraper.run", lambda _: begun.append("questions"))
+    monkeypatch.setattr("gptoss_operator.shell.queue.WorkQueue.run", lambda _: begun.append("passes"))
+    held = {"metadata": {"resourceVersion": "1"}, "spec": {"holderIdentity": "another", "leaseDurationSeconds": 15}}
+
+    async def run() -> tuple[str | None, list[str]]:
+        settings = Settings(
+            server_image="s", gateway_image="g", activator_image="a", lease_namespace="n", lease_name="x"
+        )
+        fake = FakeApi(Answer(body=held))
+        async with fake.serve() as kube:
+            operator = Operator(settings, kube, Telemetry())
+            for reflector in operator.reflectors:
+                reflector.synced.set()
+            working = asyncio.create_task(operator.work())
+            # The second look at the Lease comes when the first has been taken in.
+            await asyncio.wait_for(fake.used_up.wait(), 30)
+            working.cancel()
+            await asyncio.wait({working})
+            return operator.not_ready(), [method for method, *_ in fake.asked]
+
+    not_ready, asked = asyncio.run(run())
+
+    assert not_ready is None
+    assert begun == []
+    assert asked == ["GET", "GET"]
 
 
 def test_it_is_sick_when_a_watch_is_stuck_or_kopf_went_silent(monkeypatch: pytest.MonkeyPatch) -> None:
