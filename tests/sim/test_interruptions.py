@@ -125,8 +125,8 @@ def test_a_machine_on_its_way_is_refused_when_the_zone_dries_up() -> None:
     assert policy.seen(60.0).refused == (spot("a"),)
     assert stages(policy.seen(490.0)) == {0: Stage.PENDING}
     assert (result.interruptions, result.spot_hours) == pytest.approx((0, 400 / 3600))
-    # A start that had to wait for a machine is no example of how long one takes.
-    assert policy.views[-1].cold_start.starts == 0
+    # The operator sees when a pod was created and when it was ready, whatever it waited for.
+    assert policy.views[-1].cold_start.p50_seconds == 760.0
 
 
 def test_any_zone_is_the_one_with_most_machines_left() -> None:

@@ -75,7 +75,6 @@ class Batch:
         "_base",
         "_kv_limit",
         "_marks",
-        "_most",
         "_now",
         "_per_request",
         "_per_token",
@@ -85,6 +84,7 @@ class Batch:
         "dead_at",
         "evicted",
         "kv",
+        "most",
         "running",
         "tokens",
         "wake_at",
@@ -95,7 +95,8 @@ class Batch:
         self._per_request = model.per_request_seconds
         self._per_token = model.per_token_seconds
         self._prompt_token = 1.0 / model.prefill_tokens_per_second
-        self._most = model.max_num_seqs
+        self.most = model.max_num_seqs
+        """Requests that may run at once."""
         self._kv_limit = float(model.kv_tokens)
         self._marks: list[tuple[float, int, Job]] = []
         """Running requests by the clock's reading at their end."""
@@ -148,19 +149,25 @@ class Batch:
         """Return whether `job` can be admitted, as of the last `advance`. An empty one takes any request."""
         if not self.running:
             return not self.evicted
-        return self.running < self._most and not self.evicted and self.kv + job.context <= self._kv_limit
+        return self.running < self.most and not self.evicted and self.kv + job.context <= self._kv_limit
 
-    def admit(self, job: Job, now: float) -> None:
-        """Run `job` from `now` on; the clock must show `now`. Sets when its first token comes, if none has come yet."""
+    def admit(self, job: Job, now: float) -> bool:
+        """Run `job` from `now` on; the clock must show `now`. Sets when its first token comes, if none has come yet.
+
+        Returns whether `next_change` may be earlier than before. In general it is later: everybody becomes slower.
+        """
         self.running = running = self.running + 1
         self.kv += job.context
         begin = self._stalled_until if self._stalled_until > now else now  # noqa: FURB136 - fast
         self._stalled_until = prefilled = begin + job.context * self._prompt_token
         job.batch = self
         job.mark = self.clock + job.left
-        heapq.heappush(self._marks, (job.mark, job.number, job))
+        marks = self._marks
+        heapq.heappush(marks, (job.mark, job.number, job))
         if job.first_at == NEVER and self.dead_at == NEVER:
             job.first_at = prefilled + self._base + self._per_request * running + self._per_token * self.kv
+        mark, _, first = marks[0]
+        return first is job or self.kv + running * (mark - self.clock) > self._kv_limit
 
     def next_change(self) -> float:
         """Return when the next request ends or the cache is full, if nothing is admitted before; else it is later."""
@@ -198,7 +205,7 @@ class Batch:
     def readmit(self, now: float) -> list[Job]:
         """Return the evicted requests that have room again and run now."""
         admitted = []
-        while self.evicted and self.running < self._most:
+        while self.evicted and self.running < self.most:
             job = self.evicted[0]
             if self.running and self.kv + job.context > self._kv_limit:
                 break

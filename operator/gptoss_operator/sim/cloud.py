@@ -102,7 +102,6 @@ class Cloud:
             self._on_reclaimed(replica, now)
 
     def _refuse(self, replica: Replica, now: float) -> None:
-        replica.refused = True
         self._waiting.append(replica)
 
         def tell(_: float) -> None:

@@ -4,9 +4,11 @@ import functools
 from collections.abc import Callable
 from typing import Final
 
+from gptoss_operator.core.memory import STARTS_KEPT
 from gptoss_operator.core.placement.places import CapacityType, Interruption, Place, Stage
 from gptoss_operator.core.placement.policy import Prices
 from gptoss_operator.core.scaling.supply import ColdStart
+from gptoss_operator.core.starts import cold_start
 from gptoss_operator.sim import luck
 from gptoss_operator.sim.agenda import Agenda
 from gptoss_operator.sim.cloud import Cloud
@@ -18,8 +20,6 @@ from gptoss_operator.sim.replica import Replica
 
 UNSEEN_SECONDS: Final = 2.0
 """How long gateways send requests to a machine that is gone without a word: until two probes in a row have failed."""
-STARTS: Final = 20
-"""Cold starts that are remembered, the latest ones."""
 
 
 class Fleet:
@@ -53,7 +53,7 @@ class Fleet:
         self.told: list[Interruption] = []
         """Interruptions that were noticed since this was last emptied."""
         self.starts: list[float] = []
-        """Seconds from creation to readiness, of replicas that had not to wait for a machine; the latest ones."""
+        """Seconds from creation to readiness, waiting for a machine included; the latest ones."""
         self.cost = 0.0
         self.hours = dict.fromkeys(CapacityType, 0.0)
         self.unready_hours = 0.0
@@ -93,13 +93,7 @@ class Fleet:
 
     def cold_start(self) -> ColdStart:
         """Return how long starts took that were seen."""
-        if not self.starts:
-            return ColdStart()
-        starts = sorted(self.starts)
-        last = len(starts) - 1
-        return ColdStart(
-            p50_seconds=starts[round(last * 0.5)], p90_seconds=starts[round(last * 0.9)], starts=len(starts)
-        )
+        return cold_start(self.starts)
 
     def close_books(self, end: float) -> None:
         """Bill the machines that are still there."""
@@ -122,8 +116,7 @@ class Fleet:
     def _start_serving(self, replica: Replica, now: float) -> None:
         if replica.gone or replica.stage is not Stage.STARTING or replica.is_dead(now):
             return
-        if not replica.refused:
-            self.starts = [*self.starts[1 - STARTS :], now - replica.created_at]
+        self.starts = [*self.starts, now - replica.created_at][-STARTS_KEPT:]
         self._become_ready(replica, now)
         self._ask(now)
 

@@ -115,7 +115,7 @@ class Gateway:
         for batch in self.open:
             if batch.running < fewest:
                 chosen, fewest = batch, batch.running
-        if chosen is None:
+        if chosen is None or fewest >= chosen.most:
             return False
         chosen.advance(now)
         if not chosen.has_room(job):
@@ -134,10 +134,11 @@ class Gateway:
         return None
 
     def _admit(self, job: Job, batch: Batch, now: float) -> None:
-        batch.admit(job, now)
+        may_be_sooner = batch.admit(job, now)
         self.in_flight += 1
         self._expect(job)
-        self._arrange(batch)
+        if may_be_sooner:
+            self._arrange(batch)
 
     def _expect(self, job: Job) -> None:
         """Note when the first token of a request comes, and whether the client still waits then."""

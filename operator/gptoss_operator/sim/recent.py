@@ -58,7 +58,7 @@ class FirstTokens:
         for key in sorted(total):
             left -= total[key]
             if left <= 0 < total[key]:
-                return float(2 ** ((key + 0.5) / PER_OCTAVE) / 1000)
+                return float(2 ** ((key + 0.5) / PER_OCTAVE) - 1) / 1000
         return None
 
 

@@ -20,7 +20,6 @@ class Replica:
         "granted_at",
         "place",
         "ready_at",
-        "refused",
         "reserved_at",
         "since",
         "slot",
@@ -48,8 +47,6 @@ class Replica:
         """Whether the cloud has decided to take its machine, told or not."""
         self.ends_at: float | None = None
         """When its machine goes, once the cloud has said so or it is about to."""
-        self.refused = False
-        """Whether it has ever been without a machine for want of any."""
         self.at_gateway = False
         """Whether gateways know it: it takes requests, or finishes some."""
         self.billed = False
