@@ -77,6 +77,17 @@ def a_memory(target: int, replica_seconds: float | None = REPLICA_SECONDS) -> Sc
     )
 
 
+def repeated(
+    load: Load, supply: Supply, memory: ScalingMemory, ticks: int, policy: ScalingPolicy = POLICY
+) -> list[ScaleDecision]:
+    """Return the decisions of so many ticks, where nothing changes but the memory."""
+    decisions = []
+    for tick in range(ticks):
+        decisions.append(decide_replicas(policy, load, supply, memory, NOW + tick * TICK))
+        memory = decisions[-1].memory
+    return decisions
+
+
 @dataclass
 class World:
     """A fluid model: requests flow in, ready replicas serve them, the rest waits. It follows the decisions."""
