@@ -23,13 +23,9 @@ from e2e.progress import step
 
 ZONES = ("zone-a", "zone-b", "zone-c")
 SPOT, ON_DEMAND = "spot", "on-demand"
-PRICES = {
-    (SPOT, "zone-a"): 1.00,
-    (SPOT, "zone-b"): 1.05,
-    (SPOT, "zone-c"): 1.10,
-    **{(ON_DEMAND, zone): 2.50 for zone in ZONES},
-}
-"""Dollars per hour of a machine, by capacity type and zone."""
+ON_DEMAND_PRICE = 2.50
+SPOT_PRICES = {"zone-a": 1.00, "zone-b": 1.05, "zone-c": 1.10}
+"""Dollars per hour of a machine; spot ones by zone."""
 MARKET_LABEL = "simulated-market"
 """Label of the machines, and key of their taint: nobody runs there, or has machines bought, who does not ask for it."""
 MARKET_VALUE = "karpenter"
@@ -47,7 +43,8 @@ def instance_types() -> list[dict[str, Any]]:
     """Return what the simulated cloud offers, in the form that Karpenter's own tests read."""
     offerings = [
         {"Price": price, "Available": True, "Requirements": [_is_in(CAPACITY_LABEL, kind), _is_in(ZONE_LABEL, zone)]}
-        for (kind, zone), price in PRICES.items()
+        for zone, spot_price in SPOT_PRICES.items()
+        for kind, price in ((SPOT, spot_price), (ON_DEMAND, ON_DEMAND_PRICE))
     ]
     resources = {"cpu": "32", "memory": "256Gi", "ephemeral-storage": "2Ti", "pods": "20", GPU_RESOURCE: "1"}
     return [
