@@ -25,16 +25,29 @@ class Prices:
 
     def assumed(self, place: Place) -> float:
         """Return the price to decide by: the known one, else one derived from the other kind, else 1 and the share."""
-        found = self.known(place)
+        found = self._likely(place)
         if found is not None:
             return found
         spot = place.capacity is CapacityType.SPOT
         other = CapacityType.ON_DEMAND if spot else CapacityType.SPOT
         factor = self.assumed_spot_share if spot else 1 / self.assumed_spot_share
-        counterpart = self.known(Place(capacity=other, zone=place.zone, pool=place.pool))
+        counterpart = self._likely(Place(capacity=other, zone=place.zone, pool=place.pool))
         if counterpart is not None:
             return counterpart * factor
         return self.assumed_spot_share if spot else 1.0
+
+    def _likely(self, place: Place) -> float | None:
+        """Return the known price. In any zone, where only zones have prices, it is the lowest of theirs."""
+        found = self.known(place)
+        if found is not None or place.zone:
+            return found
+        for pool in dict.fromkeys((place.pool, "")):
+            of_zones = [
+                price for other, price in self.table.items() if (other.capacity, other.pool) == (place.capacity, pool)
+            ]
+            if of_zones:
+                return min(of_zones)
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
