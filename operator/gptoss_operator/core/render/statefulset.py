@@ -1,7 +1,5 @@
 """One replica: a StatefulSet of one pod."""
 
-import copy
-
 from gptoss_operator.api.names import (
     COMPONENT_REPLICA,
     LABEL_REVISION,
@@ -33,10 +31,12 @@ def replica_set(owner: Owner, slot: int, template: Manifest, machine: Machine = 
     one (kubernetes#67250).
     """
     labels = {LABEL_REVISION: revision_of(template), LABEL_SLOT: str(slot), **machine.labels}
-    template = copy.deepcopy(template)
-    template["metadata"]["labels"].update(labels)
-    template["spec"]["tolerations"] = [*template["spec"]["tolerations"], *machine.tolerations]
-    template["spec"].update(machine.fields)
+    meta, pod = template["metadata"], template["spec"]
+    # What is equal in all replicas is shared: manifests are values, and there may be a thousand of them in each pass.
+    own = {
+        "metadata": {**meta, "labels": {**meta["labels"], **labels}},
+        "spec": {**pod, "tolerations": [*pod["tolerations"], *machine.tolerations], **machine.fields},
+    }
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
@@ -48,6 +48,6 @@ def replica_set(owner: Owner, slot: int, template: Manifest, machine: Machine = 
             "updateStrategy": {"type": "OnDelete"},
             "revisionHistoryLimit": 1,
             "selector": {"matchLabels": {**selector(owner.name, COMPONENT_REPLICA), LABEL_SLOT: str(slot)}},
-            "template": template,
+            "template": own,
         },
     }
