@@ -1,6 +1,8 @@
 """Machines of clusters without Karpenter: nodes say by labels what they are, and by taints that they go."""
 
 import json
+import re
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +15,7 @@ from e2e.cluster.provider import Cluster
 from e2e.kubectl import Kubectl
 from e2e.watch import until
 from tests.integration.asking import SETTLE_SECONDS, deployment, settle
-from tests.integration.fleets import Replica, nodes_by_name, ready_replicas
+from tests.integration.fleets import Replica, events, nodes_by_name, ready_replicas
 from tests.integration.labelled_nodes import FLEET_LABEL, LABELLINGS, ON_DEMAND, SPOT, Labelling, fleet_of, machine
 from tests.integration.simulated import Simulated, hearing_operator, simulated_traffic
 
@@ -29,14 +31,21 @@ MACHINES = {
     "spot-c2": (SPOT, "zone-c"),
 }
 ZONE_LABEL = "topology.kubernetes.io/zone"
-NOTICES = {
-    "karpenter": {"key": "karpenter.sh/disrupted", "effect": "NoSchedule"},
-    "aws": {"key": "aws-node-termination-handler/spot-itn", "value": "true", "effect": "NoSchedule"},
-    "gke": {"key": "cloud.google.com/impending-node-termination", "effect": "NoSchedule"},
-    "cluster autoscaler": {"key": "ToBeDeletedByClusterAutoscaler", "value": "1", "effect": "NoSchedule"},
+TAINTS = {
+    "karpenter": "karpenter.sh/disrupted",
+    "aws": "aws-node-termination-handler/spot-itn",
+    "gke": "cloud.google.com/impending-node-termination",
+    "cluster autoscaler": "ToBeDeletedByClusterAutoscaler",
 }
 """Taints by which controllers say that a node goes."""
+NOTICES = {
+    **{by: {"spec": {"taints": [{"key": key, "effect": "NoSchedule"}]}} for by, key in TAINTS.items()},
+    "aks": {"status": {"conditions": [{"type": "PreemptScheduled", "status": "True", "reason": "PreemptScheduled"}]}},
+}
+"""Patches by which they do so; AKS's is a condition."""
 EKS = LABELLINGS[0]
+LOG = "operator.log"
+NOTICE_SECONDS = 120
 LONG_BEFORE_NOT_READY_SECONDS = 30
 """A node whose machine has gone stays Ready for about 40 s."""
 
@@ -53,7 +62,7 @@ def traffic(installed: Cluster, user: Kubectl, tmp_path: Path) -> Iterator[Simul
     """Simulated pods that answer, and an operator that asks them."""
     with (
         simulated_traffic(installed, user, tmp_path) as traffic,
-        hearing_operator(installed, user.namespace, tmp_path / "operator.log"),
+        hearing_operator(installed, user.namespace, tmp_path / LOG),
     ):
         yield traffic
 
@@ -98,22 +107,39 @@ def test_replicas_get_the_machines_that_labels_tell(user: Kubectl, opened: ExitS
 
 
 @pytest.mark.usefixtures("traffic")
-@pytest.mark.parametrize("taint", NOTICES.values(), ids=NOTICES)
-def test_a_taint_that_announces_a_node_s_end_replaces_its_replica(
-    user: Kubectl, opened: ExitStack, taint: dict[str, str]
+@pytest.mark.parametrize("notice", NOTICES.values(), ids=NOTICES)
+def test_what_announces_a_node_s_end_replaces_its_replica_in_one_pass(
+    user: Kubectl, opened: ExitStack, tmp_path: Path, notice: dict[str, Any]
 ) -> None:
     opened.enter_context(fleet_of(user, EKS, MACHINES))
     user.apply(on_spot(user, 3))
     settle(user)
     doomed = a_spot_replica(user)
 
-    user("patch", "node", doomed.node, "--type=merge", "-p", json.dumps({"spec": {"taints": [taint]}}))
+    part = ["--subresource=status"] if "status" in notice else []
+    user("patch", "node", doomed.node, *part, "--type=strategic", "-p", json.dumps(notice))
 
     eventually(lambda: replaced(user, doomed, 3), "the replica is replaced", seconds=SETTLE_SECONDS)
+    one_pass = rf"remove slot {doomed.name.removeprefix('chat-r')}: its machine will be taken away.*; create slot "
+    assert re.search(one_pass, (tmp_path / LOG).read_text())
     obj = settle(user)
     assert doomed.node not in {replica.node for replica in ready_replicas(user)}
     zone = MACHINES[doomed.node.removeprefix(f"{user.namespace}-")][1]
     assert "suspectUntil" in next(each for each in obj["status"]["zones"] if each["zone"] == zone)
+
+
+def test_what_a_replica_s_own_cloud_tells_it_replaces_it_as_well(
+    user: Kubectl, traffic: Simulated, opened: ExitStack
+) -> None:
+    opened.enter_context(fleet_of(user, EKS, MACHINES))
+    user.apply(on_spot(user, 3))
+    settle(user)
+    doomed = a_spot_replica(user)
+
+    traffic.notify(f"{doomed.name}-0", time.time() + NOTICE_SECONDS)
+
+    eventually(lambda: replaced(user, doomed, 3), "the replica is replaced", seconds=SETTLE_SECONDS)
+    assert any("simulated" in message for message in events(user, "InterruptionNotice"))
 
 
 def test_a_node_that_is_deleted_without_notice_has_its_replica_replaced(
