@@ -98,6 +98,26 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
     "variable without value": ({"pod": {"env": [{"name": "X"}]}}, "spec.pod.env[0]"),
     "memory that is no quantity": ({"pod": {"resources": {"memory": "lots"}}}, "spec.pod.resources.memory"),
     "unknown strategy": ({"routing": {"strategy": "Random"}}, "spec.routing.strategy"),
+    "more at least than at most": ({"scaling": {"minReplicas": 3, "maxReplicas": 2}}, "spec.scaling.maxReplicas"),
+    "none at most": ({"scaling": {"minReplicas": 0, "maxReplicas": 0}}, "spec.scaling.maxReplicas"),
+    "a schedule without bounds": ({"scaling": {"schedules": [{"name": "x"}]}}, "spec.scaling.schedules[0]"),
+    "a schedule with its bounds the wrong way round": (
+        {"scaling": {"schedules": [{"name": "x", "minReplicas": 3, "maxReplicas": 2}]}},
+        "spec.scaling.schedules[0].maxReplicas",
+    ),
+    "a time that is none": (
+        {"scaling": {"schedules": [{"name": "x", "minReplicas": 1, "start": "24:30"}]}},
+        "spec.scaling.schedules[0].start",
+    ),
+    "two schedules of one name": (
+        {"scaling": {"schedules": [{"name": "x", "minReplicas": 1}, {"name": "x", "minReplicas": 2}]}},
+        "spec.scaling.schedules[1]",
+    ),
+    "a pool of any nodes": ({"gpu": {"pools": [{"name": "x", "nodeSelector": {}}]}}, "spec.gpu.pools[0].nodeSelector"),
+    "a price in words": ({"prices": [{"capacityType": "Spot", "gpuHour": "cheap"}]}, "spec.prices[0].gpuHour"),
+    "a price of nothing": ({"prices": [{"gpuHour": "1"}]}, "spec.prices[0].capacityType"),
+    "an unknown mode": ({"mode": "Passive"}, "spec.mode"),
+    "an unknown fallback": ({"spot": {"fallback": "Maybe"}}, "spec.spot.fallback"),
     "unknown field": ({"replicsa": 1}, "replicsa"),
 }
 

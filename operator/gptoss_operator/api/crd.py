@@ -39,6 +39,20 @@ PRINTER_COLUMNS = (
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
     {"name": "Revision", "type": "string", "jsonPath": ".status.revision", "priority": 1},
     {"name": "Image", "type": "string", "jsonPath": ".status.image", "priority": 1},
+    {
+        "name": "Spot",
+        "type": "integer",
+        "jsonPath": ".status.spot.ready",
+        "description": "Ready replicas on spot machines.",
+        "priority": 1,
+    },
+    {
+        "name": "Hourly",
+        "type": "string",
+        "jsonPath": ".status.cost.hourly",
+        "description": "Dollars per hour.",
+        "priority": 1,
+    },
 )
 
 KEPT = frozenset(
@@ -54,6 +68,7 @@ KEPT = frozenset(
         "maxLength",
         "minItems",
         "maxItems",
+        "minProperties",
         "maxProperties",
         "required",
     }
