@@ -1,9 +1,10 @@
 """What is learnt of zones."""
 
 from gptoss_operator.core.placement.decision import MarketMemory, ZoneMemory
-from gptoss_operator.core.placement.market import ON_DEMAND_ZONE, Market, Standing, learn
+from gptoss_operator.core.placement.market import ON_DEMAND_ZONE, Market, Standing, learn, patience_seconds
 from gptoss_operator.core.placement.places import Interruption, Place, PlacedReplica, Stage
 from gptoss_operator.core.placement.policy import PlacementPolicy
+from gptoss_operator.core.scaling.supply import ColdStart
 from tests.placement.world import COLD_START, NOW, ON_DEMAND, a_policy, a_replica, blocked, remembering, spot
 
 
@@ -22,7 +23,15 @@ def learnt(
     now: float = NOW,
     policy: PlacementPolicy | None = None,
 ) -> MarketMemory:
-    return learn(memory, policy or a_policy(), replicas=replicas, interruptions=interruptions, refused=refused, now=now)
+    return learn(
+        memory,
+        policy or a_policy(),
+        replicas=replicas,
+        interruptions=interruptions,
+        refused=refused,
+        cold_start=COLD_START,
+        now=now,
+    )
 
 
 def seen(memory: MarketMemory, now: float = NOW) -> Market:
@@ -79,11 +88,18 @@ def test_several_refusals_at_once_are_one() -> None:
     assert memory.zones[("a", "")] == ZoneMemory(refusals=1, blocked_until=NOW + 60)
 
 
-def test_waiting_for_too_long_is_a_refusal() -> None:
-    waiting = a_replica(0, spot("a"), Stage.PENDING, age=91)
+def test_having_no_machine_while_others_become_ready_is_a_refusal() -> None:
+    waiting = a_replica(0, spot("a"), Stage.PENDING, age=301)
     assert seen(learnt(MarketMemory(clock=NOW), waiting)).standing(("a", "")) is Standing.BLOCKED
-    waiting = a_replica(0, spot("a"), Stage.PENDING, age=90)
+    waiting = a_replica(0, spot("a"), Stage.PENDING, age=300)
     assert seen(learnt(MarketMemory(clock=NOW), waiting)).standing(("a", "")) is Standing.OPEN
+
+
+def test_one_is_waited_for_as_long_as_machines_take() -> None:
+    policy = a_policy(pending_seconds=90)
+    waits = [patience_seconds(policy, ColdStart(p50_seconds=p50)) for p50 in (30, 200, 1200)]
+    assert waits == [90, 200, 300]
+    assert patience_seconds(a_policy(pending_seconds=600), COLD_START) == 600
 
 
 def test_a_machine_that_comes_after_the_block_opens_the_zone() -> None:

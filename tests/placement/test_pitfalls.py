@@ -34,12 +34,14 @@ def test_pitfall_07_a_replica_that_fails_is_not_counted_on() -> None:
     assert created(decide(a_policy(), 3, fleet)) == [ON_DEMAND]
 
 
-def test_pitfall_07_waiting_in_one_zone_goes_on_in_another_and_is_covered() -> None:
-    fleet = [a_replica(0), a_replica(1, spot("a"), Stage.PENDING, age=600)]
-    placement = decide(a_policy(), 2, fleet)
-    assert removed(placement) == [1]
-    assert created(placement) == [ON_DEMAND, spot("b")]
-    assert placement.removes[0].reason == "no spot machine came in a for 90 s"
+def test_pitfall_07_waiting_in_one_zone_is_covered_and_goes_on_in_another() -> None:
+    waiting = [a_replica(0), a_replica(1, spot("a"), Stage.PENDING, age=91)]
+    first = decide(a_policy(), 2, waiting)
+    assert (removed(first), created(first)) == ([], [ON_DEMAND])
+    waiting = [a_replica(0), a_replica(1, spot("a"), Stage.PENDING, age=600)]
+    later = decide(a_policy(), 2, waiting)
+    assert (removed(later), created(later)) == ([1], [ON_DEMAND, spot("b")])
+    assert later.removes[0].reason == "no spot machine came in a for 300 s"
 
 
 def test_pitfall_07_what_is_refused_at_once_is_asked_for_elsewhere_at_once() -> None:
@@ -104,10 +106,14 @@ def test_pitfall_22_machines_of_one_zone_lost_together_are_one_event() -> None:
     for seconds in (0.0, 40.0, 90.0, 179.0):
         moment = NOW + seconds
         lost = (Interruption(zone="a", pool="", at=moment),)
-        memory = learn(memory, a_policy(), replicas=(), interruptions=lost, refused=(), now=moment)
+        memory = learn(
+            memory, a_policy(), replicas=(), interruptions=lost, refused=(), cold_start=COLD_START, now=moment
+        )
         assert round(memory.zones[("a", "")].events, 1) == 1
     later = (Interruption(zone="a", pool="", at=NOW + 181),)
-    memory = learn(memory, a_policy(), replicas=(), interruptions=later, refused=(), now=NOW + 181)
+    memory = learn(
+        memory, a_policy(), replicas=(), interruptions=later, refused=(), cold_start=COLD_START, now=NOW + 181
+    )
     assert round(memory.zones[("a", "")].events, 1) == 2
 
 

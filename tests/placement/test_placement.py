@@ -239,7 +239,7 @@ def test_the_cheapest_pool_is_taken_and_another_one_when_it_gives_nothing() -> N
     assert created(first) == [old, old]
     second = decide(policy, 2, refused=[old], memory=first.memory)
     assert created(second) == [new, new]
-    stuck = [a_replica(0, old), a_replica(1, old, Stage.PENDING, age=100)]
+    stuck = [a_replica(0, old), a_replica(1, old, Stage.PENDING, age=301)]
     moved = decide(policy, 2, stuck)
     assert (removed(moved), created(moved)) == ([1], [new])
 

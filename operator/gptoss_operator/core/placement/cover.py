@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
-from gptoss_operator.core.placement.market import Key, Market, Standing, key_of
+from gptoss_operator.core.placement.market import Key, Market, Standing, key_of, overdue
 from gptoss_operator.core.placement.places import PlacedReplica, Stage
 
 
@@ -54,6 +54,8 @@ def presence(replica: PlacedReplica, market: Market) -> float:
 def planned_cover(replica: PlacedReplica, market: Market) -> float:
     """Return what a spot replica counts as when it is decided whether another one stands in for it."""
     if replica.stage is Stage.PENDING:
+        if overdue(market.policy, replica, market.now):
+            return 0.0
         return grant_chance(market, key_of(market.policy, replica.place, replica.zone))
     return firm_cover(replica, market)
 

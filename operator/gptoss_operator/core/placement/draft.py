@@ -7,7 +7,7 @@ from gptoss_operator.core.placement.decision import Create, Remove
 from gptoss_operator.core.placement.market import Key, Market, key_of
 from gptoss_operator.core.placement.places import CapacityType, Place, PlacedReplica, Stage
 from gptoss_operator.core.placement.policy import PlacementPolicy
-from gptoss_operator.core.placement.zones import offers_of
+from gptoss_operator.core.placement.zones import Offer, offers_of, usable
 
 
 LIVE = frozenset({Stage.PENDING, Stage.STARTING, Stage.READY, Stage.FAILING})
@@ -60,6 +60,10 @@ class Draft:
             return
         self._count(self.key(replica), replica.place, 1, pending=replica.stage is Stage.PENDING)
         (self.spot if replica.place.capacity is CapacityType.SPOT else self.on_demand).append(replica)
+
+    def usable(self, pending: Counter[Key]) -> list[Offer]:
+        """Return where a spot machine may be asked for now, with replicas that wait for one as in `pending`."""
+        return usable(self.offers, self.market.policy, pending)
 
     def key(self, replica: PlacedReplica) -> Key:
         """Return what `replica`'s place is remembered under."""

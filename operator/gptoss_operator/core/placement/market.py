@@ -26,6 +26,8 @@ SAME_EVENT_SECONDS: Final = 180.0
 BLOCK_SECONDS: Final = 60.0
 BLOCK_MAX_SECONDS: Final = 900.0
 """A zone that gives no machine is left alone for the former, twice as long each time, and at most for the latter."""
+PATIENCE_MAX_SECONDS: Final = 300.0
+"""How long a machine may take at most, where a cold start takes longer: the rest of that is the model's."""
 LONGEST_STEP_SECONDS: Final = 600.0
 """Most time between two calls that counts as exposure: nobody watched for longer."""
 NEGLIGIBLE: Final = 1e-3
@@ -96,9 +98,23 @@ def key_of(policy: PlacementPolicy, place: Place, zone: str = "") -> Key:
     return (zone or place.zone) if policy.zones else "", place.pool
 
 
-def stuck(policy: PlacementPolicy, replica: PlacedReplica, now: float) -> bool:
-    """Return whether it has waited for a machine for too long."""
+def patience_seconds(policy: PlacementPolicy, cold_start: ColdStart) -> float:
+    """Return how long one waits for a machine until it is asked for elsewhere.
+
+    Machines that were granted take minutes to start, too, and to give one of them up loses that time. One that has not
+    come while others became ready does not come.
+    """
+    return max(policy.pending_seconds, min(cold_start.p50_seconds, PATIENCE_MAX_SECONDS))
+
+
+def overdue(policy: PlacementPolicy, replica: PlacedReplica, now: float) -> bool:
+    """Return whether it has waited for a machine for so long that it is not counted on."""
     return replica.stage is Stage.PENDING and now - replica.since > policy.pending_seconds
+
+
+def stuck(policy: PlacementPolicy, cold_start: ColdStart, replica: PlacedReplica, now: float) -> bool:
+    """Return whether it has waited for a machine for so long that none will come."""
+    return replica.stage is Stage.PENDING and now - replica.since > patience_seconds(policy, cold_start)
 
 
 def learn(
@@ -108,6 +124,7 @@ def learn(
     replicas: Sequence[PlacedReplica],
     interruptions: Iterable[Interruption],
     refused: Iterable[Place],
+    cold_start: ColdStart,
     now: float,
 ) -> MarketMemory:
     """Return `memory` with what was seen since.
@@ -129,7 +146,9 @@ def learn(
         known = zones.get(key)
         if known and known.refusals and _granted_since(known, replica):
             zones[key] = replace(known, refusals=0, blocked_until=None)
-    without = {key_of(policy, place) for place in refused} | {k for k, r in keyed if stuck(policy, r, now)}
+    without = {key_of(policy, place) for place in refused} | {
+        key for key, replica in keyed if stuck(policy, cold_start, replica, now)
+    }
     for key in without:
         # With one pool there is no other place to ask for an on-demand machine, so that there is nothing to avoid.
         if key[0] != ON_DEMAND_ZONE or len(policy.pools) > 1:

@@ -35,7 +35,6 @@ from gptoss_operator.core.placement.zones import (
     free_pools,
     on_demand_place,
     on_demand_price,
-    usable,
 )
 from gptoss_operator.core.scaling.supply import ColdStart
 
@@ -64,7 +63,15 @@ def decide_placement(
     Of ready replicas none is removed that the target needs, hence never the last one unless the target is zero. On
     demand there are never fewer than the base nor more than the target. Ties go by name and slot.
     """
-    learnt = learn(memory, policy, replicas=replicas, interruptions=interruptions, refused=refused, now=now)
+    learnt = learn(
+        memory,
+        policy,
+        replicas=replicas,
+        interruptions=interruptions,
+        refused=refused,
+        cold_start=cold_start,
+        now=now,
+    )
     if target <= 0:
         removes = tuple(Remove(slot=r.slot, reason=asked(0)) for r in sorted(replicas, key=lambda r: r.slot))
         return Placement(creates=(), removes=removes, terms=PlacementTerms(), reason=asked(0), memory=learnt)
@@ -122,7 +129,7 @@ def _move_refused(draft: Draft, refused: Sequence[Place]) -> None:
     for place, number in sorted(Counter(refused).items()):
         waiting = [r for r in draft.spot if r.stage is Stage.PENDING and r.place == place]
         for replica in sorted(waiting, key=lambda r: (-r.created_at, -r.slot))[:number]:
-            if usable(draft.offers, draft.market.policy, draft.pending):
+            if draft.usable(draft.pending):
                 draft.remove(replica, no_machine(replica))
 
 
@@ -130,12 +137,12 @@ def _move_stuck(draft: Draft) -> int:
     """Take away what waits for a machine in vain and can be asked for elsewhere. Return how many were on spot."""
     market, policy = draft.market, draft.market.policy
     moved = 0
-    for replica in [r for r in draft.spot if stuck(policy, r, market.now)]:
-        if policy.fallback or usable(draft.offers, policy, draft.pending):
-            moved += draft.remove(replica, waited(policy, replica))
-    for replica in [r for r in draft.on_demand if stuck(policy, r, market.now)]:
+    for replica in [r for r in draft.spot if stuck(policy, market.cold_start, r, market.now)]:
+        if policy.fallback or draft.usable(draft.pending):
+            moved += draft.remove(replica, waited(market, replica))
+    for replica in [r for r in draft.on_demand if stuck(policy, market.cold_start, r, market.now)]:
         if replica.place.pool not in (free := free_pools(market, draft.pending)) and free:
-            draft.remove(replica, waited(policy, replica))
+            draft.remove(replica, waited(market, replica))
     return moved
 
 
@@ -148,7 +155,7 @@ def _plan_spot(draft: Draft, wanted: int) -> list[Place]:
     pending, in_zone = draft.pending.copy(), draft.spot_in_zone.copy()
     places: list[Place] = []
     for _ in range(number):
-        offer = best_of(usable(draft.offers, market.policy, pending), market, in_zone, wanted)
+        offer = best_of(draft.usable(pending), market, in_zone, wanted)
         if offer is None:
             break
         pending[offer.key] += 1

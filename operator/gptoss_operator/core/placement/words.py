@@ -1,9 +1,8 @@
 """What placements say of themselves. Sentences change with a placement, not with every second."""
 
 from gptoss_operator.core.placement.decision import PlacementTerms
-from gptoss_operator.core.placement.market import Market, Standing, key_of
+from gptoss_operator.core.placement.market import Market, Standing, key_of, patience_seconds
 from gptoss_operator.core.placement.places import CapacityType, Place, PlacedReplica
-from gptoss_operator.core.placement.policy import PlacementPolicy
 
 
 def asked(target: int) -> str:
@@ -29,9 +28,9 @@ def no_machine(replica: PlacedReplica) -> str:
     return f"no {kind} came{_in(replica.place.zone)}{_of(replica.place.pool)}"
 
 
-def waited(policy: PlacementPolicy, replica: PlacedReplica) -> str:
+def waited(market: Market, replica: PlacedReplica) -> str:
     """Return why a replica leaves that has waited for a machine for too long."""
-    return f"{no_machine(replica)} for {policy.pending_seconds:.0f} s"
+    return f"{no_machine(replica)} for {patience_seconds(market.policy, market.cold_start):.0f} s"
 
 
 def for_spot(market: Market, place: Place) -> str:

@@ -57,7 +57,7 @@ def _offer(market: Market, zone: str, pool: str, on_demand_price: float) -> Offe
 
 
 def usable(offers: Sequence[Offer], policy: PlacementPolicy, pending: Counter[Key]) -> list[Offer]:
-    """Return where a spot machine may be asked for now.
+    """Return where a spot machine may be asked for now: where it pays, and nothing speaks against it.
 
     A zone that gave none last time is asked for one at a time. Where nothing stands in for spot machines, a suspect
     zone is better than none.
