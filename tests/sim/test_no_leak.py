@@ -16,7 +16,7 @@ from gptoss_operator.sim.policies.ours import Ours
 from gptoss_operator.sim.policies.skyserve import RequestRate
 from gptoss_operator.sim.policies.spothedge import SpotHedge
 from gptoss_operator.sim.traffic import Traffic, in_columns
-from tests.sim.builders import PRICES, a_scenario
+from tests.sim.builders import PRICES, a_scenario, spot
 
 
 DURATION = 3 * 3600.0
@@ -76,7 +76,7 @@ def other_requests(requests: Sequence[object], after: float, stream: random.Rand
     """Return the requests with others after a time."""
     assert isinstance(requests, Traffic)
     past = [row for row in in_columns(requests).rows if row[0] <= after]
-    times = sorted(stream.uniform(after, DURATION) for _ in range(5000))
+    times = sorted(stream.uniform(after, DURATION) for _ in range(len(past) or 1))
     return Traffic([*past, *((at, stream.randint(1, 9000), stream.randint(1, 2000)) for at in times if at > after)])
 
 
@@ -101,3 +101,37 @@ def test_pitfall_32_decisions_before_a_moment_do_not_depend_on_what_comes_after(
     assert any(view.interruptions or view.refused for view, _ in before)
     assert [(view, orders) for view, orders in other.seen if view.now <= after] == before
     assert one.seen[len(before) :] != other.seen[len(before) :]
+
+
+@dataclass
+class Churn:
+    """A policy that asks for machines in all zones all the time, and gives the oldest ones back."""
+
+    name: str = "churn"
+    interval_seconds: float = 60.0
+    eager: bool = False
+    drains_on_notice: bool = True
+
+    def decide(self, view: View) -> Orders:
+        old = [replica.slot for replica in view.replicas if view.now - replica.created_at > 600.0]
+        return Orders(creates=tuple(spot(zone) for zone in view.zones), removes=tuple(old))
+
+
+def test_pitfall_32_nobody_learns_of_an_outage_before_it_begins_however_often_machines_are_asked_for() -> None:
+    rows = synthetic_requests(DURATION, peak_per_second=0.5, seed=4, answer_mean=60.0)
+    past = replace(a_past(), requests=rows)
+    one = Recorded(Churn())
+    simulate(past, one, 1)
+    assert not all(view.refused for view, _ in one.seen)
+    begins = sorted({change.at for change in past.market.changes if change.machines == 0 and change.at > 60})
+    assert len(begins) >= 4
+    for begin in begins:
+        after = begin - 1.0
+        stream = random.Random(begin)  # noqa: S311 - nothing is secret about it
+        other = Recorded(Churn())
+        future = replace(
+            past, market=other_outages(past.market, after, stream), requests=other_requests(rows, after, stream)
+        )
+        simulate(future, other, 1)
+        before = [(view, orders) for view, orders in one.seen if view.now <= after]
+        assert [(view, orders) for view, orders in other.seen if view.now <= after] == before
