@@ -105,3 +105,18 @@ def test_the_example_becomes_what_it_became_before() -> None:
 @pytest.mark.parametrize(("replicas", "expected"), [(0, 32), (24, 32), (25, 64), (1000, 1024)])
 def test_gateways_restart_for_more_slots_only_when_they_run_out(replicas: int, expected: int) -> None:
     assert slots(replicas) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"replicas": 1000}, 1024),
+        ({"scaling": {"maxReplicas": 12}}, 32),
+        ({"scaling": {"maxReplicas": 12}, "spot": {"enabled": True}}, 64),
+        ({"scaling": {"maxReplicas": 600}, "spot": {"enabled": True}}, 1024),
+        ({"scaling": {"maxReplicas": 1000}, "spot": {"enabled": True}}, 1024),
+        ({"scaling": {"maxReplicas": 2, "schedules": [{"name": "x", "maxReplicas": 40}]}}, 64),
+    ],
+)
+def test_gateways_have_room_for_all_replicas_that_there_may_ever_be(spec: dict[str, Any], expected: int) -> None:
+    assert slots(most_replicas_at_once(a_spec(**spec))) == expected

@@ -22,6 +22,9 @@ from gptoss_runtime.orders import Cloud
 
 
 AUTO: Final = "auto"
+ROOM_AT_ONCE: Final = 1016
+"""Replicas that a gateway keeps room for although they may never exist at once. HAProxy takes 9 KB for each and opens
+two files at most; with twice as many it would ask for more than the 20,000 files that some containers may open."""
 TENSOR_PARALLEL_SIZES: Final = (1, 2, 4, 8)
 """GPUs that can share one gpt-oss model: its 8 key-value heads must divide evenly."""
 TensorParallel = Annotated[
@@ -216,7 +219,9 @@ def most_replicas_at_once(spec: GptOssSpec) -> int:
     All spot replicas may be replaced at once: those that finish their requests exist beside their successors.
     """
     most = most_replicas(spec)
-    return 2 * most + spec.spot.max_extra if spec.spot.enabled else most
+    if not spec.spot.enabled:
+        return most
+    return max(most, min(2 * most + spec.spot.max_extra, ROOM_AT_ONCE))
 
 
 def follows_load(spec: GptOssSpec) -> bool:
