@@ -92,7 +92,7 @@ def hearing_operator(cluster: Cluster, namespace: str, log: Path) -> Iterator[No
     ]
     environment = {**cluster.environment(), "KUBECONFIG": cluster.inner_kubeconfig}
     with (
-        log.open("ab") as output,
+        log.open("wb") as output,
         subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT) as operator,
     ):
         try:

@@ -17,12 +17,10 @@ from e2e.kubectl import Kubectl
 from e2e.watch import condition, until
 from gptoss_runtime.contract import Check, CheckResult, Notice, NoticeKind, Phase, ReplicaState, Verdict
 from tests.integration.asking import SETTLE_SECONDS, deployment, settle
-from tests.integration.operator_process import READY_SECONDS, STOP_SECONDS
+from tests.integration.operator_process import STOP_SECONDS
+from tests.integration.simulated import OPERATOR_PORT, REPOSITORY, hearing_operator
 
 
-REPOSITORY = Path(__file__).parents[2]
-OPERATOR_PORT = 18080
-"""In the cluster's own network."""
 WELL = ReplicaState(
     start_id="one",
     sequence=1,
@@ -57,32 +55,8 @@ class Replicas:
     @contextmanager
     def heard(self) -> Iterator[None]:
         """Run an operator that hears it, and kill it afterwards."""
-        command = [
-            *self._cluster.enter(),
-            sys.executable,
-            "-m",
-            "gptoss_operator",
-            "--server-image=server:1",
-            "--gateway-image=gateway:1",
-            "--activator-image=activator:1",
-            f"--namespaces={self._user.namespace}",
-            "--http-host=127.0.0.1",
-            f"--http-port={OPERATOR_PORT}",
-            "--scrape-seconds=0.5",
-        ]
-        environment = {**self._cluster.environment(), "KUBECONFIG": self._cluster.inner_kubeconfig}
-        log = self._scratch / "operator.log"
-        with (
-            log.open("wb") as output,
-            subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT) as operator,
-        ):
-            try:
-                listed = "Everything is listed"
-                eventually(lambda: listed in log.read_text(), "the operator is ready", seconds=READY_SECONDS)
-                yield
-            finally:
-                operator.kill()
-                operator.wait(timeout=STOP_SECONDS)
+        with hearing_operator(self._cluster, self._user.namespace, self._scratch / "operator.log"):
+            yield
 
     def metrics(self) -> str:
         """Return the metrics of the operator that hears it."""
