@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gptoss_operator.api.spec import AUTO, GptOssSpec
+from gptoss_operator.api.spec import AUTO, GptOssSpec, most_replicas_at_once
 from gptoss_operator.core.observation import Manifest
 from gptoss_operator.core.render.haproxy.lanes import slots
 from gptoss_operator.core.render.pod import pod_template
