@@ -89,7 +89,7 @@ def decide(
     placement = decide_placement(
         places,
         target,
-        needed_now=scale.terms.needed if scale else None,
+        needed_now=scale.terms.fully_used if scale else None,
         replicas=placed,
         interruptions=news.interruptions,
         memory=memory.market,

@@ -55,6 +55,8 @@ class Terms:
     """Requests that wait: queued, held, and in the replicas' own queues."""
     needed: float | None = None
     """What all this asks for, before rounding, steps and bounds."""
+    fully_used: float | None = None
+    """What the load of now takes if replicas work without any reserve: with fewer, requests wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

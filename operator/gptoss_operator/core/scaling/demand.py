@@ -85,6 +85,12 @@ def demand_of(
     up_tolerance = policy.up_tolerance if current else 0.0
     up = max(math.ceil(load - up_tolerance), int(asked))
     down = max(math.ceil(load + policy.down_tolerance), least, ttft, week or 0)
+    reserve = policy.utilization
+    full = max(
+        _together(None if rate is None else rate * reserve, backlog, ready),
+        kv_cache or 0.0,
+        (concurrency or 0.0) * reserve,
+    )
     unsure = _at_worst(policy, evidence, fit, rate, ready)
     terms = Terms(
         arrivals=arrivals,
@@ -98,6 +104,7 @@ def demand_of(
         last_week=None if week is None else float(week),
         waiting=None if evidence.nothing else waiting,
         needed=None if evidence.nothing else max(load, float(ttft), float(week or 0)),
+        fully_used=None if evidence.nothing else 0.0 if nobody else full,
     )
     return Demand(
         terms=terms,

@@ -52,7 +52,7 @@ class Ours:
         place = self.place = decide_placement(
             self.placement,
             scale.replicas,
-            needed_now=scale.terms.needed,
+            needed_now=scale.terms.fully_used,
             replicas=kept,
             interruptions=view.interruptions,
             refused=view.refused,
