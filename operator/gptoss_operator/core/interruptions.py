@@ -36,11 +36,12 @@ def news_of(
     One that was removed, or lost its process only, is not.
     """
     pods = {r.slot: r.pod.metadata.uid for r in replicas if r.pod is not None}
+    nodes = {r.slot: r.pod.spec.node_name for r in replicas if r.pod is not None}
     at_hand = {pod.metadata.uid for pod in seen.replica_pods}
     told = memory.told & at_hand
     fresh = {slot: pods[slot] for slot in fates if slot in pods and pods[slot] not in told}
     on_spot = {
-        pods[r.slot]: SpotPod(node=_node_of(r.slot, replicas), zone=r.zone, pool=r.place.pool)
+        pods[r.slot]: SpotPod(node=nodes[r.slot], zone=r.zone, pool=r.place.pool)
         for r in placed
         if r.slot in pods and r.place.capacity is CapacityType.SPOT
     }
@@ -55,7 +56,3 @@ def news_of(
         silent=tuple(slot for slot in fresh if fates[slot].is_silence),
         memory=replace(memory, told=told | frozenset(fresh.values()), spot_pods=on_spot),
     )
-
-
-def _node_of(slot: int, replicas: Sequence[Replica]) -> str:
-    return next((r.pod.spec.node_name for r in replicas if r.slot == slot and r.pod is not None), "")

@@ -78,8 +78,8 @@ def supply_of(
 def dearest(prices: Prices, pools: Sequence[str], *, spot: bool) -> float | None:
     """Return what a replica costs where it costs most, in dollars per hour. None: there is no price for it."""
     kinds = (CapacityType.ON_DEMAND, CapacityType.SPOT) if spot else (CapacityType.ON_DEMAND,)
-    found = (prices.known(Place(capacity=kind, pool=pool)) for kind in kinds for pool in pools)
-    return max((price for price in found if price is not None), default=None)
+    found = [price for place, price in prices.table.items() if place.capacity in kinds and place.pool in ("", *pools)]
+    return max(found, default=None)
 
 
 def _placed(replica: Replica, fate: Fate | None, seen: Observation, spec: GptOssSpec, now: datetime) -> PlacedReplica:

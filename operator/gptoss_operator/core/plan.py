@@ -246,8 +246,9 @@ def _shared_children(
 def _replica_sets(
     seen: Observation, steps: Sequence[Step], template: Manifest, spec: GptOssSpec
 ) -> dict[ChildKey, Manifest]:
-    staying = (step for step in steps if step.action is not Action.REMOVE)
-    return _by_key(*(replica_set(seen.owner, s.slot, template, machine_of(s.place, spec)) for s in staying))
+    staying = [step for step in steps if step.action is not Action.REMOVE]
+    machines = {place: machine_of(place, spec) for place in {step.place for step in staying}}
+    return _by_key(*(replica_set(seen.owner, s.slot, template, machines[s.place]) for s in staying))
 
 
 def _ready_pods(pods: Sequence[Pod], seen: Observation, now: datetime) -> int:
