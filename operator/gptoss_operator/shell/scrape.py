@@ -26,7 +26,7 @@ from gptoss_runtime.contract import HEALTH_PORT, ReplicaState
 from gptoss_runtime.gateway_contract import ACTIVATOR_PORT
 
 
-SHARES: Final = 10
+SHARES: Final = 50
 """The pods are asked in at least so many groups, one after the other, so that their answers do not come all at once."""
 URGENT_SECONDS: Final = 1.0
 """How often gateways are asked while they may hold requests, or while a replica is silent; and when a replica is asked
