@@ -138,7 +138,7 @@ def _on_lost_node(pod: Pod, nodes: Mapping[str, Node], now: datetime) -> Judgeme
     if node is None and not is_node_gone(pod, nodes, now):
         return None
     state = "not ready" if node else "gone"
-    return _failing(Reason.NODE_LOST, f"its node {name} is {state}: Kubernetes moves the pod when the node is deleted")
+    return _failing(Reason.NODE_LOST, f"its node {name} is {state}: another replica takes its place")
 
 
 def _waiting(pod: Pod) -> Judgement | None:
