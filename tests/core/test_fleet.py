@@ -60,10 +60,6 @@ def test_removes_what_is_not_ready_first_then_the_highest_slot() -> None:
     assert actions(1, replicas) == {0: Action.REMOVE, 1: Action.KEEP, 2: Action.REMOVE}
 
 
-def test_removes_an_old_revision_before_a_current_one() -> None:
-    assert actions(1, fleet((0, OLD, True), (1, NEW, True))) == {0: Action.REMOVE, 1: Action.KEEP}
-
-
 def test_updates_one_ready_replica_while_the_others_hold() -> None:
     assert actions(2, fleet((0, OLD, True), (1, OLD, True))) == {0: Action.UPDATE, 1: Action.HOLD}
 

@@ -296,3 +296,37 @@ def test_what_moves_is_no_part_of_a_manifest() -> None:
     fleet.tick(100)
     assert before == {key: child.applied_digest for key, child in fleet.children.items()}
     assert digest_of({}) not in before.values()
+
+
+def test_a_budget_bounds_a_fixed_number_too() -> None:
+    fleet = Fleet(scaling={"minReplicas": 3, "maxReplicas": 3, "budget": {"maxGpus": 2}})
+    fleet.load = a_load(5.0)
+    fleet.settle()
+    assert len(fleet.pods) == 2
+    assert fleet.condition("SaturatedAtMax")[:2] == ("True", "AtMaximum")
+
+
+def test_in_a_rollout_those_of_the_old_revision_go_first() -> None:
+    fleet = Fleet(replicas=4)
+    fleet.settle()
+    fleet.body["spec"]["image"] = "server:2"
+    while fleet.status.get("updatedReplicas") != 2 or fleet.status["readyReplicas"] != 4:
+        fleet.tick()
+    old = {s for s, pod in fleet.pods.items() if pod.metadata.labels["gptoss.dev/revision"] != fleet.status["revision"]}
+    fleet.body["spec"]["replicas"] = 3
+    (gone,) = (delete for delete in fleet.tick().deletes if delete.key.kind == "StatefulSet")
+    assert int(gone.key.name.removeprefix("chat-r")) in old
+
+
+def test_in_a_rollout_a_replica_that_loses_its_machine_goes_itself() -> None:
+    fleet = Fleet(replicas=4)
+    fleet.settle()
+    fleet.body["spec"]["image"] = "server:2"
+    while fleet.status.get("updatedReplicas") != 2 or fleet.status["readyReplicas"] != 4:
+        fleet.tick()
+    new = next(
+        s for s, pod in fleet.pods.items() if pod.metadata.labels["gptoss.dev/revision"] == fleet.status["revision"]
+    )
+    fleet.taint(new, "karpenter.sh/disrupted")
+    removed = [delete.key.name for delete in fleet.tick().deletes if delete.key.kind == "StatefulSet"]
+    assert removed == [f"chat-r{new}"]

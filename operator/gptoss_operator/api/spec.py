@@ -16,7 +16,7 @@ from gptoss_operator.api.model import HuggingFaceSource, ModelSource, ModelSpec,
 from gptoss_operator.api.placement import GpuPool, PriceSpec, SpotSpec
 from gptoss_operator.api.routing import RoutingSpec
 from gptoss_operator.api.rules import Rule
-from gptoss_operator.api.scaling import ScalingSpec
+from gptoss_operator.api.scaling import BudgetSpec, ScalingSpec
 from gptoss_runtime.model.gpus import GpuType
 from gptoss_runtime.orders import Cloud
 
@@ -225,11 +225,15 @@ def most_replicas_at_once(spec: GptOssSpec) -> int:
 
 
 def follows_load(spec: GptOssSpec) -> bool:
-    """Return whether the number of replicas is decided by the load or the time."""
+    """Return whether the number of replicas is decided by the load, the time or a budget."""
     return (
         spec.replicas is None
         and (spec.scaling is not None)
-        and (bool(spec.scaling.schedules) or most_replicas(spec) > spec.scaling.min_replicas)
+        and (
+            bool(spec.scaling.schedules)
+            or most_replicas(spec) > spec.scaling.min_replicas
+            or spec.scaling.budget != BudgetSpec()
+        )
     )
 
 

@@ -186,7 +186,7 @@ class ZoneStatus(ApiModel):
     """What is known of spot machines of one zone, and outlives a restart of the operator."""
 
     zone: str
-    """Name of the zone. Empty: zones are not told apart."""
+    """Name of the zone. Empty: zones are not told apart. `OnDemand`: the on-demand machines of a pool."""
     pool: str = ""
     """Pool of GPUs. Empty: there is but one."""
     interruptions_per_hour: str

@@ -7,7 +7,7 @@ from datetime import datetime
 from gptoss_operator.api.spec import GptOssSpec, desired_replicas, follows_load
 from gptoss_operator.api.status import GptOssStatus
 from gptoss_operator.core.fate import Fate
-from gptoss_operator.core.fleet import Replica
+from gptoss_operator.core.fleet import Action, Replica, update_action
 from gptoss_operator.core.interruptions import news_of
 from gptoss_operator.core.memory import Memory
 from gptoss_operator.core.observation import Observation
@@ -96,6 +96,8 @@ def decide(
         cold_start=start,
         now=at,
     )
+    removes = _outdated_first(placement.removes, replicas, fates, revision)
+    placement = replace(placement, removes=tuple(_told(remove, fates) for remove in removes))
     removed = {remove.slot for remove in placement.removes}
     leaving = {r.pod.metadata.uid for r in replicas if r.slot in removed and r.pod is not None}
     staying = {uid: pod for uid, pod in memory.spot_pods.items() if uid not in leaving}
@@ -107,7 +109,7 @@ def decide(
         policy=policy,
         scale=scale,
         places=places,
-        placement=replace(placement, removes=tuple(_told(remove, fates) for remove in placement.removes)),
+        placement=placement,
         placed=placed,
         fates=fates,
         silent=news.silent,
@@ -118,6 +120,27 @@ def decide(
 def asked_for(desired: int) -> str:
     """Return why there are so many replicas when a person says how many."""
     return "1 replica is asked for" if desired == 1 else f"{desired} replicas are asked for"
+
+
+def _outdated_first(
+    removes: Sequence[Remove], replicas: Sequence[Replica], fates: Mapping[int, Fate], revision: str
+) -> tuple[Remove, ...]:
+    """Return `removes`, with a ready replica of an old revision in place of one of the new, where they are alike.
+
+    Else it would be replaced a moment later. What goes for another reason than its number stays chosen.
+    """
+    ready = {r.slot: r for r in replicas if r.ready and r.slot not in fates}
+    old = {slot for slot, replica in ready.items() if update_action(replica, revision) is not Action.KEEP}
+    spare = sorted(old - {remove.slot for remove in removes}, reverse=True)
+    chosen = []
+    for remove in removes:
+        victim = ready.get(remove.slot)
+        alike = (slot for slot in spare if victim and ready[slot].place == victim.place)
+        other = next(alike, None) if remove.slot not in old else None
+        if other is not None:
+            spare.remove(other)
+        chosen.append(remove if other is None else replace(remove, slot=other))
+    return tuple(chosen)
 
 
 def _told(remove: Remove, fates: Mapping[int, Fate]) -> Remove:

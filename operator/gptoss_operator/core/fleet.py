@@ -106,7 +106,6 @@ def decide_fleet(
     """
     why = {remove.slot: remove.reason for remove in removes}
     existing = [replica for replica in replicas if replica.exists]
-    why = _outdated_first(why, existing, revision)
     kept = [replica for replica in existing if replica.slot not in why]
     # A new pod would wait for one that still leaves under the same name, so slots in use are passed over.
     slots = _free_slots(len(creates), taken={replica.slot for replica in replicas})
@@ -148,25 +147,6 @@ def _updates(kept: Sequence[Replica], revision: str, *, all_there: bool) -> Iter
             yield _step(replica, action, f"not of revision {revision}, all others are ready")
         else:
             yield _step(replica, Action.HOLD, "waits until the other replicas are ready")
-
-
-def _outdated_first(why: dict[int, str], existing: Sequence[Replica], revision: str) -> dict[int, str]:
-    """Return the removals, of which each takes a replica of an old revision from the same place, if there is one.
-
-    Else it would be replaced a moment later.
-    """
-    chosen = dict(why)
-    for victim in (replica for replica in existing if replica.slot in why and _is_current(replica, revision)):
-        for other in existing:
-            alike = other.place == victim.place and other.ready and victim.ready
-            if alike and other.slot not in chosen and not _is_current(other, revision):
-                chosen[other.slot] = chosen.pop(victim.slot)
-                break
-    return chosen
-
-
-def _is_current(replica: Replica, revision: str) -> bool:
-    return update_action(replica, revision) is Action.KEEP
 
 
 def _step(replica: Replica, action: Action, reason: str) -> Step:
