@@ -183,6 +183,16 @@ class Fleet(Cluster):
         )
 
 
+def a_scaled_fleet(load: float = 0.0, **scaling: object) -> Fleet:
+    """Return a settled fleet of one to six replicas under a load in requests per second."""
+    fleet = Fleet(scaling={"minReplicas": 1, "maxReplicas": 6, **scaling})
+    fleet.settle()
+    if load:
+        fleet.load = a_load(load)
+        fleet.settle()
+    return fleet
+
+
 def a_node(name: str, *, zone: str = "", capacity: str = "", ready: bool = True) -> Node:
     labels = {"topology.kubernetes.io/zone": zone, names.LABEL_CAPACITY: capacity}
     return Node(

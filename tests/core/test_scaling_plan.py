@@ -1,7 +1,6 @@
 """Scaling through the whole plan: what is created and removed, what the status tells, and that it settles."""
 
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
@@ -9,22 +8,12 @@ from gptoss_operator.core.actions import digest_of
 from gptoss_operator.core.observation import ChildKey
 from gptoss_operator.core.plan import make_plan
 from gptoss_operator.core.scaling.load import NOTHING_KNOWN
-from tests.core.builders import NOW, OPTIONS, a_body, a_pod, seen
-from tests.core.fleets import Fleet, a_load, idle
-
-
-def a_fleet(load: float = 0.0, **scaling: object) -> Fleet:
-    """Return a settled fleet of one to six replicas under a load in requests per second."""
-    fleet = Fleet(scaling={"minReplicas": 1, "maxReplicas": 6, **scaling})
-    fleet.settle()
-    if load:
-        fleet.load = a_load(load)
-        fleet.settle()
-    return fleet
+from tests.core.builders import OPTIONS, a_pod
+from tests.core.fleets import Fleet, a_load, a_scaled_fleet, idle
 
 
 def test_replicas_follow_the_load_up_and_down() -> None:
-    fleet = a_fleet()
+    fleet = a_scaled_fleet()
     assert len(fleet.pods) == 1
     fleet.load = a_load(3.0)
     fleet.settle()
@@ -37,7 +26,7 @@ def test_replicas_follow_the_load_up_and_down() -> None:
 
 
 def test_each_change_is_explained_in_status_and_events() -> None:
-    fleet = a_fleet(load=3.0)
+    fleet = a_scaled_fleet(load=3.0)
     last = fleet.status["lastDecision"]
     assert (last["previous"], last["replicas"]) == (1, 3)
     assert last["reason"].startswith("1 to 3: 3 requests/s need 2.7")
@@ -52,7 +41,7 @@ def test_each_change_is_explained_in_status_and_events() -> None:
 
 
 def test_the_last_ten_decisions_are_kept() -> None:
-    fleet = a_fleet()
+    fleet = a_scaled_fleet()
     for replicas in range(12):
         fleet.body["spec"]["scaling"]["minReplicas"] = 1 + replicas % 2
         fleet.body["spec"]["scaling"]["maxReplicas"] = 1 + replicas % 2
@@ -64,7 +53,7 @@ def test_the_last_ten_decisions_are_kept() -> None:
 
 @pytest.mark.parametrize("forgets", [False, True])
 def test_a_settled_fleet_writes_nothing_although_it_looks_every_five_seconds(forgets: bool) -> None:  # noqa: FBT001
-    fleet = a_fleet(load=3.0)
+    fleet = a_scaled_fleet(load=3.0)
     fleet.forgets = forgets
     fleet.memory = None if forgets else fleet.memory
     fleet.tick()
@@ -90,7 +79,7 @@ def test_numbers_that_move_are_written_every_five_minutes_at_most() -> None:
 
 
 def test_unknown_load_keeps_what_is_there_and_says_so() -> None:
-    fleet = a_fleet(load=3.0)
+    fleet = a_scaled_fleet(load=3.0)
     fleet.load = NOTHING_KNOWN
     fleet.tick(400)
     assert len(fleet.pods) == 3
@@ -103,7 +92,7 @@ def test_unknown_load_keeps_what_is_there_and_says_so() -> None:
 
 
 def test_saturation_names_the_bound_and_the_remedy() -> None:
-    fleet = a_fleet(load=20.0)
+    fleet = a_scaled_fleet(load=20.0)
     assert len(fleet.pods) == 6
     status, reason, message = fleet.condition("SaturatedAtMax")
     assert (status, reason) == ("True", "AtMaximum")
@@ -127,47 +116,8 @@ def test_by_hand_the_load_does_not_count() -> None:
     assert not [reason for reason, _ in fleet.notes() if reason.startswith("Scaled")]
 
 
-def test_idle_goes_to_zero_and_a_held_request_brings_it_back() -> None:
-    fleet = a_fleet(minReplicas=0, idleSeconds=60)
-    assert len(fleet.pods) == 0
-    fleet.load = replace(a_load(0.1, held=1.0, running=0.0), replicas={})
-    fleet.tick()
-    assert len(fleet.pods) == 1
-    assert fleet.status["lastDecision"]["replicas"] == 1
-    fleet.load = a_load(0.1)
-    fleet.settle()
-    assert fleet.status["ready"] == "1/1"
-    for number in range(200):
-        fleet.load = idle(5.0 * number)
-        fleet.tick()
-    assert len(fleet.pods) == 0
-    assert fleet.status["lastDecision"]["reason"] == "1 to 0: nobody has asked for scaling.idleSeconds"
-    status, reason, message = fleet.condition("Available")
-    assert (status, reason) == ("False", "ScaledToZero")
-    assert message == "no replica is needed: the gateways hold the next request until one has started"
-
-
-def test_pitfall_27_a_request_at_the_instant_of_going_to_zero_wakes_it_again() -> None:
-    fleet = a_fleet(minReplicas=0, idleSeconds=60)
-    fleet.load = a_load(0.1, held=1.0, running=0.0)
-    fleet.tick()
-    fleet.load = a_load(0.1)
-    fleet.settle()
-    while fleet.pods:
-        fleet.load = idle((fleet.load.idle_seconds or 0.0) + 5.0)
-        plan = fleet.tick()
-    assert [delete.key.name for delete in plan.deletes] == ["chat-r0"]
-    # It came when nothing was ready any more, so the gateway holds it.
-    fleet.load = a_load(0.1, held=1.0, running=0.0)
-    plan = fleet.tick()
-    assert [apply.key.kind for apply in plan.applies] == ["StatefulSet"]
-    fleet.load = a_load(0.1)
-    assert fleet.settle().status is None
-    assert fleet.status["ready"] == "1/1"
-
-
 def test_pitfall_12_pods_of_a_rollout_are_no_further_replicas() -> None:
-    fleet = a_fleet(load=3.0)
+    fleet = a_scaled_fleet(load=3.0)
     fleet.body["spec"]["image"] = "server:2"
     for _ in range(100):
         plan = fleet.tick()
@@ -184,7 +134,7 @@ def test_pitfall_12_pods_of_a_rollout_are_no_further_replicas() -> None:
 
 
 def test_pitfall_13_a_foreign_edit_of_a_replica_is_undone_and_the_number_does_not_flap() -> None:
-    fleet = a_fleet(load=3.0)
+    fleet = a_scaled_fleet(load=3.0)
     decisions = fleet.status["decisions"]
     key = ChildKey("StatefulSet", "chat-r1")
     for _ in range(3):
@@ -200,7 +150,7 @@ def test_pitfall_13_a_foreign_edit_of_a_replica_is_undone_and_the_number_does_no
 
 
 def test_pitfall_14_the_replica_that_goes_is_the_idle_one_whatever_its_slot() -> None:
-    fleet = a_fleet(load=3.0)
+    fleet = a_scaled_fleet(load=3.0)
     busy = fleet.load.replicas[0]
     fleet.load = replace(idle(), replicas={0: busy, 1: replace(busy, running=0.0, in_flight=0.0), 2: busy})
     fleet.tick(160)
@@ -230,68 +180,8 @@ def test_gateways_are_not_restarted_by_scaling() -> None:
     assert before == {key: fleet.children[key].applied_digest for key in before}
 
 
-def test_a_dry_run_writes_the_status_alone() -> None:
-    fleet = a_fleet()
-    fleet.body["spec"]["mode"] = "DryRun"
-    fleet.load = a_load(3.0)
-    fleet.plans.clear()
-    fleet.tick(20)
-    assert all(not (plan.applies or plan.deletes or plan.annotates) for plan in fleet.plans)
-    assert sum(plan.status is not None for plan in fleet.plans) <= 3
-    last = fleet.status["lastDecision"]
-    assert (last["replicas"], last["dryRun"]) == (3, True)
-    assert fleet.status["ready"] == "1/1"
-    assert fleet.condition("Progressing")[1] == "DryRun"
-    assert "status.lastDecision" in fleet.condition("Progressing")[2]
-    assert fleet.condition("ScalingActive")[1] == "DryRun"
-    assert fleet.notes() == [("ScaledUp", f"dry run, nothing is changed: {last['reason']}")]
-    del fleet.body["spec"]["mode"]
-    fleet.settle()
-    assert len(fleet.pods) == 3
-    assert "dryRun" not in fleet.status["lastDecision"]
-
-
-def test_a_dry_run_from_nothing_creates_nothing() -> None:
-    plan = make_plan(a_body(mode="DryRun", scaling={"minReplicas": 2, "maxReplicas": 3}), seen(), OPTIONS, NOW)
-    assert (plan.applies, plan.deletes, plan.annotates) == ((), (), ())
-    assert plan.status is not None
-    assert plan.status.last_decision is not None
-    assert (plan.status.last_decision.replicas, plan.status.desired_replicas) == (2, 0)
-
-
-def test_a_new_process_keeps_the_number_and_removes_nothing_for_a_while() -> None:
-    fleet = a_fleet(load=5.0)
-    assert len(fleet.pods) == 5
-    fleet.memory = None
-    fleet.load = idle()
-    fleet.tick(100)
-    assert len(fleet.pods) == 5
-    fleet.tick(200)
-    assert len(fleet.pods) == 1
-
-
-def test_last_week_is_kept_in_a_config_map_and_taken_up_again() -> None:
-    fleet = a_fleet(prediction={"sameTimeLastWeek": True})
-    key = ChildKey("ConfigMap", "chat-history")
-    fleet.load = a_load(3.0)
-    fleet.tick(750)
-    kept = fleet.children[key].object.metadata.annotations.week
-    assert "3" in kept.split()[-1] or "3x" in kept
-    writes = sum(apply.key == key for plan in fleet.plans for apply in plan.applies)
-    assert writes <= 3, "an hour has passed"
-
-    fleet.load = idle()
-    fleet.memory = None
-    fleet.now += timedelta(days=6, hours=23)
-    fleet.tick(500)
-    assert len(fleet.pods) == 3, "as many as at this time a week ago"
-    fleet.body["spec"]["scaling"]["prediction"] = {}
-    fleet.tick()
-    assert key not in fleet.children
-
-
 def test_what_moves_is_no_part_of_a_manifest() -> None:
-    fleet = a_fleet(load=3.0)
+    fleet = a_scaled_fleet(load=3.0)
     before = {key: child.applied_digest for key, child in fleet.children.items()}
     fleet.tick(100)
     assert before == {key: child.applied_digest for key, child in fleet.children.items()}

@@ -9,7 +9,7 @@ from gptoss_operator.api.status import GptOssStatus
 from gptoss_operator.core.fate import Fate
 from gptoss_operator.core.fleet import Action, Replica, update_action
 from gptoss_operator.core.interruptions import news_of
-from gptoss_operator.core.memory import Memory
+from gptoss_operator.core.memory import Memory, SpotPod
 from gptoss_operator.core.observation import Observation
 from gptoss_operator.core.placed import dearest, fates_of, placed_replicas, priced_places, supply_of
 from gptoss_operator.core.placement.cost import charge
@@ -71,7 +71,6 @@ def decide(
     places = placement_policy(spec, prices=prices, zones=_zones(spec, placed, seen, memory))
     policy, start = scaling_policy(spec, gpus), cold_start(memory.starts)
     scale = None
-    target, reason = desired_replicas(spec), asked_for(desired_replicas(spec))
     if follows_load(spec):
         supply = supply_of(
             placed,
@@ -84,8 +83,8 @@ def decide(
             # Spot replicas beyond the target are not what a new process has to keep.
             supply = replace(supply, existing=min(supply.existing, before.last_decision.replicas))
         scale = decide_replicas(policy, seen.load, supply, memory.scaling, at)
-        target, reason = scale.replicas, scale.reason
         memory = replace(memory, scaling=scale.memory)
+    target = scale.replicas if scale else desired_replicas(spec)
     placement = decide_placement(
         places,
         target,
@@ -96,16 +95,12 @@ def decide(
         cold_start=start,
         now=at,
     )
-    removes = _outdated_first(placement.removes, replicas, fates, revision)
-    placement = replace(placement, removes=tuple(_told(remove, fates) for remove in removes))
-    removed = {remove.slot for remove in placement.removes}
-    leaving = {r.pod.metadata.uid for r in replicas if r.slot in removed and r.pod is not None}
-    staying = {uid: pod for uid, pod in memory.spot_pods.items() if uid not in leaving}
+    placement = replace(placement, removes=_chosen(placement.removes, replicas, fates, revision))
+    paid = priced_places(placed, replicas, seen, spec)
     tokens = count_tokens(seen.replica_states, {pod.metadata.uid for pod in seen.replica_pods}, memory.tokens)
-    cost = charge(memory.cost, priced_places(placed, replicas, seen, spec), prices, tokens.total, at)
     return Decided(
         target=target,
-        reason=reason,
+        reason=scale.reason if scale else asked_for(target),
         policy=policy,
         scale=scale,
         places=places,
@@ -113,7 +108,13 @@ def decide(
         placed=placed,
         fates=fates,
         silent=news.silent,
-        memory=replace(memory, market=placement.memory, spot_pods=staying, tokens=tokens, cost=cost),
+        memory=replace(
+            memory,
+            market=placement.memory,
+            spot_pods=_without(memory.spot_pods, placement.removes, replicas),
+            tokens=tokens,
+            cost=charge(memory.cost, paid, prices, tokens.total, at),
+        ),
     )
 
 
@@ -122,31 +123,37 @@ def asked_for(desired: int) -> str:
     return "1 replica is asked for" if desired == 1 else f"{desired} replicas are asked for"
 
 
-def _outdated_first(
+def _chosen(
     removes: Sequence[Remove], replicas: Sequence[Replica], fates: Mapping[int, Fate], revision: str
 ) -> tuple[Remove, ...]:
     """Return `removes`, with a ready replica of an old revision in place of one of the new, where they are alike.
 
-    Else it would be replaced a moment later. What goes for another reason than its number stays chosen.
+    Else it would be replaced a moment later. One that is doomed goes itself, with the words of whoever announced it.
     """
     ready = {r.slot: r for r in replicas if r.ready and r.slot not in fates}
     old = {slot for slot, replica in ready.items() if update_action(replica, revision) is not Action.KEEP}
     spare = sorted(old - {remove.slot for remove in removes}, reverse=True)
     chosen = []
     for remove in removes:
-        victim = ready.get(remove.slot)
-        alike = (slot for slot in spare if victim and ready[slot].place == victim.place)
-        other = next(alike, None) if remove.slot not in old else None
-        if other is not None:
-            spare.remove(other)
-        chosen.append(remove if other is None else replace(remove, slot=other))
+        victim, fate = ready.get(remove.slot), fates.get(remove.slot)
+        alike = [slot for slot in spare if victim and ready[slot].place == victim.place]
+        if fate:
+            chosen.append(replace(remove, reason=f"{fate.words}: it finishes its requests"))
+        elif alike and remove.slot not in old:
+            spare.remove(alike[0])
+            chosen.append(replace(remove, slot=alike[0]))
+        else:
+            chosen.append(remove)
     return tuple(chosen)
 
 
-def _told(remove: Remove, fates: Mapping[int, Fate]) -> Remove:
-    """Return a removal with the words of whoever announced it."""
-    fate = fates.get(remove.slot)
-    return replace(remove, reason=f"{fate.words}: it finishes its requests") if fate else remove
+def _without(
+    spot_pods: Mapping[str, SpotPod], removes: Iterable[Remove], replicas: Iterable[Replica]
+) -> Mapping[str, SpotPod]:
+    """Return `spot_pods` without those that are removed: that their machines go as well is no news."""
+    slots = {remove.slot for remove in removes}
+    leaving = {r.pod.metadata.uid for r in replicas if r.slot in slots and r.pod is not None}
+    return {uid: pod for uid, pod in spot_pods.items() if uid not in leaving}
 
 
 def _zones(spec: GptOssSpec, placed: Iterable[PlacedReplica], seen: Observation, memory: Memory) -> frozenset[str]:
