@@ -30,6 +30,7 @@ from tests.core.builders import OWNER, Cluster, a_body
 TICK = timedelta(seconds=5)
 COLD_START = timedelta(seconds=60)
 ZONES = ("a", "b", "c")
+PRICES = [{"capacityType": "OnDemand", "gpuHour": "3.00"}, {"capacityType": "Spot", "gpuHour": "1.20"}]
 
 
 class Fleet(Cluster):
@@ -191,6 +192,21 @@ def a_scaled_fleet(load: float = 0.0, **scaling: object) -> Fleet:
         fleet.load = a_load(load)
         fleet.settle()
     return fleet
+
+
+def a_spot_fleet(replicas: int = 4, **spot: object) -> Fleet:
+    """Return a settled fleet with one replica on demand and the others on spot machines."""
+    fleet = Fleet(
+        scaling={"minReplicas": replicas, "maxReplicas": replicas},
+        spot={"enabled": True, "baseOnDemand": 1, "maxExtra": 0, **spot},
+        prices=PRICES,
+    )
+    fleet.settle()
+    return fleet
+
+
+def spot_slots(fleet: Fleet) -> list[int]:
+    return sorted(slot for slot, (kind, _) in fleet.where().items() if kind == "spot")
 
 
 def a_node(name: str, *, zone: str = "", capacity: str = "", ready: bool = True) -> Node:

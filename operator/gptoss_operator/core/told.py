@@ -103,6 +103,7 @@ def _reason(decided: Decided, moves: Iterable[Step]) -> str:
     if decided.places.spot:
         sentences.append(decided.placement.reason)
     sentences += [move.reason for move in moves if decided.places.spot or move.slot in decided.fates]
+    sentences += [decided.fates[slot].words for slot in decided.silent]
     return "; ".join(dict.fromkeys(sentences))
 
 
