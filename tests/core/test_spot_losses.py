@@ -37,6 +37,7 @@ def test_a_taint_of_its_node_replaces_a_replica_elsewhere_in_one_pass() -> None:
     assert "Karpenter: node taint" in fleet.status["lastDecision"]["reason"]
 
 
+@pytest.mark.parametrize("forgets", [False, True])
 def test_an_interruption_is_counted_once(forgets: bool) -> None:  # noqa: FBT001
     fleet = a_spot_fleet(fallback="None")
     victim = spot_slots(fleet)[0]

@@ -64,7 +64,6 @@ def test_pools_are_chosen_by_price_and_ask_for_their_nodes() -> None:
     assert "{'key': 'gpu', 'operator': 'In', 'values': ['a100']}" in str(terms)
 
 
-@pytest.mark.parametrize("forgets", [False, True])
 def test_on_demand_machines_stand_in_while_spot_ones_are_short_and_leave_again() -> None:
     fleet = a_spot_fleet(fallbackSeconds=30, onDemandMinSeconds=60, returnSeconds=30)
     fleet.dry = {("spot", zone) for zone in ZONES}
