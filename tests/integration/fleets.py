@@ -1,6 +1,7 @@
 """What replicas there are and on which machines, as kubectl shows it."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from e2e.kubectl import Kubectl
@@ -36,6 +37,12 @@ def ready_replicas(user: Kubectl) -> list[Replica]:
 def nodes_by_name(user: Kubectl, selector: str) -> dict[str, dict[str, Any]]:
     """Return the machines with a label."""
     return {node["metadata"]["name"]: node for node in user.items("nodes", "-l", selector)}
+
+
+def created_at(user: Kubectl, replica: Replica) -> datetime:
+    """Return when the operator created a replica, to the second."""
+    stamp: str = user.json("get", "statefulset", replica.name)["metadata"]["creationTimestamp"]
+    return datetime.fromisoformat(stamp)
 
 
 def events(user: Kubectl, reason: str) -> list[str]:

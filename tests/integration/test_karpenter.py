@@ -5,7 +5,6 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from e2e.kubectl import Kubectl
 from e2e.shown import shown
 from e2e.watch import condition, until
 from tests.integration.asking import deployment
-from tests.integration.fleets import Replica, events, nodes_by_name, ready_replicas, replicas
+from tests.integration.fleets import created_at, events, nodes_by_name, ready_replicas, replicas
 from tests.integration.simulated import Simulated, hearing_operator, simulated_traffic
 
 
@@ -144,11 +143,6 @@ def kinds(user: Kubectl) -> Counter[str]:
     for (kind, _), number in placed(user).items():
         counted[kind] += number
     return counted
-
-
-def created_at(user: Kubectl, replica: Replica) -> datetime:
-    stamp = user.json("get", "statefulset", replica.name)["metadata"]["creationTimestamp"]
-    return datetime.fromisoformat(stamp)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import pytest
 from e2e.children import eventually
 from e2e.cluster.provider import Cluster
 from e2e.kubectl import Kubectl
-from e2e.watch import until
+from e2e.watch import condition, until
 from tests.integration.asking import SETTLE_SECONDS, deployment, settle
-from tests.integration.fleets import Replica, events, nodes_by_name, ready_replicas
+from tests.integration.fleets import Replica, created_at, events, nodes_by_name, ready_replicas
 from tests.integration.labelled_nodes import FLEET_LABEL, LABELLINGS, ON_DEMAND, SPOT, Labelling, fleet_of, machine
 from tests.integration.simulated import Simulated, hearing_operator, simulated_traffic
 
@@ -46,6 +47,7 @@ NOTICES = {
 EKS = LABELLINGS[0]
 LOG = "operator.log"
 NOTICE_SECONDS = 120
+FALLBACK_SECONDS = 5
 LONG_BEFORE_NOT_READY_SECONDS = 30
 """A node whose machine has gone stays Ready for about 40 s."""
 
@@ -103,6 +105,28 @@ def test_replicas_get_the_machines_that_labels_tell(user: Kubectl, opened: ExitS
     assert (obj["status"]["onDemand"], obj["status"]["spot"]) == (
         {"desired": 1, "ready": 1},
         {"desired": 3, "ready": 3},
+    )
+
+
+@pytest.mark.usefixtures("traffic")
+def test_on_demand_stands_in_when_no_spot_machine_comes_in_time(user: Kubectl, opened: ExitStack) -> None:
+    opened.enter_context(fleet_of(user, EKS, {name: at for name, at in MACHINES.items() if at[0] == ON_DEMAND}))
+    asked = on_spot(user, 2)
+    asked["spec"]["spot"] |= {"fallbackSeconds": FALLBACK_SECONDS, "zones": ["zone-a"]}
+    user.apply(asked)
+
+    eventually(lambda: len(ready_replicas(user)) == 2, "both are ready", seconds=SETTLE_SECONDS)
+
+    base, stand_in = sorted(ready_replicas(user), key=lambda replica: created_at(user, replica))
+    assert (base.wanted, stand_in.wanted) == (ON_DEMAND, ON_DEMAND)
+    # Times of the API server are whole seconds.
+    assert created_at(user, stand_in) - created_at(user, base) >= timedelta(seconds=FALLBACK_SECONDS - 1)
+    until(
+        user,
+        "chat",
+        lambda obj: condition(obj, "CapacityAvailable")["reason"] == "SpotShort",
+        timeout_seconds=SETTLE_SECONDS,
+        show=False,
     )
 
 
