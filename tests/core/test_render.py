@@ -11,7 +11,7 @@ from gptoss_operator.core.render.pod import pod_template
 from gptoss_operator.core.render.statefulset import replica_set, revision_of
 from gptoss_runtime.orders import ServerOrders, WeightsOrder
 from tests.core.builders import OPTIONS, OWNER
-from tests.core.golden import GOLDEN, manifests
+from tests.core.golden import GOLDEN, GOLDEN_SPOT, manifests, spot_manifests
 
 
 def a_spec(**fields: Any) -> GptOssSpec:  # noqa: ANN401 - a raw spec
@@ -100,6 +100,10 @@ def test_every_slot_has_the_same_revision_and_a_change_has_another() -> None:
 
 def test_the_example_becomes_what_it_became_before() -> None:
     assert manifests() == GOLDEN.read_text(), "if meant: python -m tests.core.golden, and say so in CHANGELOG.md"
+
+
+def test_replicas_on_spot_machines_become_what_they_became_before() -> None:
+    assert spot_manifests() == GOLDEN_SPOT.read_text(), "if meant: python -m tests.core.golden, and say so"
 
 
 @pytest.mark.parametrize(("replicas", "expected"), [(0, 32), (24, 32), (25, 64), (1000, 1024)])
