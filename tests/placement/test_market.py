@@ -42,7 +42,7 @@ def test_a_zone_that_nothing_is_known_of_has_the_prior_hazard() -> None:
     assert seen(MarketMemory()).hazard(("a", "")) == 0.25
 
 
-def test_exposure_grows_with_replicas_that_have_a_machine() -> None:
+def test_a_zone_is_exposed_once_however_many_replicas_have_a_machine_there() -> None:
     fleet = (
         a_replica(0),
         a_replica(1, spot("a")),
@@ -51,7 +51,7 @@ def test_exposure_grows_with_replicas_that_have_a_machine() -> None:
         a_replica(4, spot("b"), Stage.LOST),
     )
     memory = learnt(MarketMemory(clock=NOW - 60), *fleet)
-    assert {key: round(zone.exposure_hours * 60, 6) for key, zone in memory.zones.items()} == {("a", ""): 2.0}
+    assert {key: round(zone.exposure_hours * 60, 6) for key, zone in memory.zones.items()} == {("a", ""): 1.0}
 
 
 def test_what_was_seen_counts_half_after_six_hours() -> None:

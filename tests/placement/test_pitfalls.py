@@ -79,7 +79,7 @@ def test_pitfall_19_a_zone_that_took_machines_is_not_chosen_while_others_are_wel
     fleet = [a_replica(0), *(a_replica(slot, spot("b")) for slot in (1, 2, 3))]
     for bad in (suspect(), blocked()):
         placement = decide(a_policy(), 8, fleet, memory=remembering(a=bad, c=bad))
-        assert created(placement) == [spot("b")] * 4
+        assert {place for place in created(placement) if place != ON_DEMAND} == {spot("b")}
 
 
 def test_pitfall_20_a_zone_that_flaps_moves_nobody_to_and_fro() -> None:

@@ -101,11 +101,13 @@ def test_ordinary_growth_on_spot_buys_nothing_on_demand() -> None:
     assert created(decide(a_policy(), 6, fleet, needed_now=3.0)) == [spot("c"), spot("b"), spot("a")]
 
 
-def test_what_the_load_needs_now_does_not_wait_for_spot_machines() -> None:
+def test_what_the_load_needs_now_waits_only_for_spot_machines_that_can_be_expected() -> None:
     fleet = [a_replica(0), a_replica(1, spot("a"))]
     placement = decide(a_policy(), 4, fleet, needed_now=4.0)
-    assert created(placement).count(ON_DEMAND) == 2
-    assert [p.capacity for p in created(placement)].count(CapacityType.SPOT) == 2
+    assert [p.capacity for p in created(placement)] == [CapacityType.SPOT] * 2
+    closed = remembering(a=blocked(), b=blocked(NOW - 1), c=blocked(NOW - 1))
+    doubtful = decide(a_policy(), 6, fleet, needed_now=6.0, memory=closed)
+    assert created(doubtful).count(ON_DEMAND) >= 2
 
 
 def test_on_demand_cover_leaves_once_spot_has_its_machines() -> None:
@@ -135,7 +137,7 @@ def test_the_newest_on_demand_replica_is_the_one_that_stands_in() -> None:
 
 
 def test_the_base_grows_in_a_hostile_market() -> None:
-    hostile = ZoneMemory(events=9.0, exposure_hours=5.0)
+    hostile = ZoneMemory(events=36.0, exposure_hours=9.0)
     assert decide(a_policy(), 10, memory=remembering(a=hostile, b=hostile, c=hostile)).terms.base == 6
     assert decide(a_policy(), 10, memory=remembering(a=hostile, b=hostile)).terms.base > 1
     assert decide(a_policy(), 10).terms.base == 1
@@ -170,11 +172,34 @@ def test_a_shrinking_fleet_removes_what_serves_least() -> None:
         a_replica(0),
         a_replica(1, spot("a"), in_flight=9),
         a_replica(2, spot("b"), in_flight=1),
-        a_replica(3, spot("c"), Stage.STARTING, age=60),
+        a_replica(3, spot("b"), Stage.STARTING, age=60),
         a_replica(4, spot("a"), in_flight=None),
     ]
     assert removed(decide(a_policy(), 4, fleet)) == [3]
-    assert removed(decide(a_policy(), 3, fleet)) == [3, 2]
+    assert removed(decide(a_policy(), 3, fleet)) == [3, 1]
+    even = [*fleet[:3], a_replica(3, spot("c"), in_flight=4)]
+    assert removed(decide(a_policy(), 3, even)) == [2]
+
+
+def test_a_fuller_zone_gives_one_replica_to_an_emptier_one() -> None:
+    fleet = [a_replica(0), *(a_replica(slot, spot("a")) for slot in (1, 2)), a_replica(3, spot("b"))]
+    moving = decide(a_policy(), 4, fleet)
+    assert (created(moving), removed(moving)) == ([spot("c")], [])
+    under_way = decide(a_policy(), 4, [*fleet, a_replica(4, spot("c"), Stage.STARTING, age=60)])
+    assert (created(under_way), removed(under_way)) == ([], [])
+    arrived = decide(a_policy(), 4, [*fleet, a_replica(4, spot("c"), age=300)])
+    assert (created(arrived), removed(arrived)) == ([], [2])
+    even = [a_replica(0), *(a_replica(slot, spot(zone)) for slot, zone in enumerate("abc", start=1))]
+    assert decide(a_policy(), 4, even).creates == ()
+
+
+def test_half_is_on_demand_while_only_one_zone_gives_machines() -> None:
+    memory = remembering(a=blocked(), c=blocked())
+    fleet = [a_replica(0), *(a_replica(slot, spot("b")) for slot in range(1, 8))]
+    assert decide(a_policy(), 8, fleet, memory=memory).terms.base == 4
+    assert decide(a_policy(fallback=False), 8, fleet, memory=memory).terms.base == 1
+    elsewhere = [*fleet[:-1], a_replica(7, spot("a"))]
+    assert decide(a_policy(), 8, elsewhere, memory=memory).terms.base == 1, "a closed zone that holds one spreads too"
 
 
 def test_a_suspect_zone_gives_victims_first() -> None:

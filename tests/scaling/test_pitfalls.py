@@ -108,7 +108,8 @@ def test_pitfall_09_waiting_requests_are_counted_once() -> None:
     policy = replace(POLICY, max_replicas=1000, up_replicas=1000)
     load = replace(a_load(2 * CAPACITY, 2, running=20.0), queued=1000.0)
     decision = decide_replicas(policy, load, a_supply(2), a_memory(2), NOW)
-    formula = 2.0 + (1000 - 2 * policy.queue_depth) * REPLICA_SECONDS / policy.backlog_seconds
+    backlog = (1000 - 2 * policy.queue_depth) * REPLICA_SECONDS / policy.backlog_seconds
+    formula = 2.0 * policy.utilization + backlog
     assert decision.terms.needed == pytest.approx(formula, rel=0.01)
     assert decision.terms.concurrency is None
     assert decision.replicas == math.ceil(formula - policy.up_tolerance)

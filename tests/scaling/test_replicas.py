@@ -52,8 +52,15 @@ def test_requests_wait_unanswered_up_to_the_depth_that_is_wished_for() -> None:
     within = decided(replace(a_load(2.9 * CAPACITY, 3), queued=150.0), 3, policy=policy)
     beyond = decided(replace(a_load(2.9 * CAPACITY, 3), queued=1150.0), 3, policy=policy)
     assert (within.replicas, within.terms.backlog) == (3, 0.0)
-    assert beyond.terms.backlog == pytest.approx(1000 * REPLICA_SECONDS / 60, rel=0.01)
-    assert beyond.replicas == 3 + math.ceil(1000 * REPLICA_SECONDS / 60 - 0.2)
+    reserve = 2.9 * (1 - policy.utilization)
+    assert beyond.terms.backlog == pytest.approx(1000 * REPLICA_SECONDS / 60 - reserve, rel=0.01)
+    assert beyond.replicas == 4
+
+
+def test_the_reserve_serves_a_backlog_before_more_replicas_are_started() -> None:
+    few = decided(replace(a_load(2.9 * CAPACITY, 3), queued=400.0), 3)
+    assert (few.replicas, few.terms.backlog) == (3, 0.0)
+    assert few.terms.fully_used == pytest.approx(2.9 * POLICY.utilization + 388 * REPLICA_SECONDS / 60, rel=0.01)
 
 
 def test_requests_in_the_replicas_own_queues_wait_as_well() -> None:
@@ -231,10 +238,10 @@ def test_the_budget_comes_before_the_minimum_and_ends_at_none() -> None:
 
 
 def test_the_reason_names_the_numbers_that_count_and_what_starts_already() -> None:
-    load = replace(a_load(3.9 * CAPACITY, 3), queued=1012.0)
+    load = replace(a_load(3.9 * CAPACITY, 3), queued=2252.0)
     policy = replace(POLICY, backlog_seconds=100.0)
     decision = decide_replicas(policy, load, a_supply(3, 1), a_memory(4), NOW)
-    assert decision.reason == "4 to 5: 37.1 requests/s need 3.9, 1012 waiting need 0.8 more; 1 of them starts already"
+    assert decision.reason == "4 to 5: 37.1 requests/s need 3.9, 2252 waiting need 0.8 more; 1 of them starts already"
 
 
 def test_noise_is_no_news() -> None:

@@ -11,7 +11,7 @@ class ZoneMemory:
     """What is known of spot machines of one pool in one zone."""
 
     exposure_hours: float = 0.0
-    """Replica-hours there, older ones counting less."""
+    """Hours with at least one replica there, older ones counting less."""
     events: float = 0.0
     """Interruptions there, older ones counting less. Several within three minutes are one."""
     last_event_at: float | None = None

@@ -1,7 +1,6 @@
 """What is learnt of machines: how often spot ones are taken away in each zone, and where none come."""
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -18,9 +17,9 @@ ON_DEMAND_ZONE: Final = "OnDemand"
 HALF_LIFE_SECONDS: Final = 6 * 3600.0
 """After which what was seen of a zone counts half."""
 PRIOR_HAZARD: Final = 0.25
-"""Interruptions per replica-hour that are assumed of a zone nothing is known of."""
+"""Interruptions per hour that are assumed of a zone nothing is known of."""
 PRIOR_HOURS: Final = 1.0
-"""Replica-hours that this assumption weighs as much as."""
+"""Hours that this assumption weighs as much as."""
 SAME_EVENT_SECONDS: Final = 180.0
 """Interruptions of one zone within this time are one event: nine of ten that share a cause are (arXiv 2604.16457)."""
 BLOCK_SECONDS: Final = 60.0
@@ -31,7 +30,7 @@ PATIENCE_MAX_SECONDS: Final = 300.0
 LONGEST_STEP_SECONDS: Final = 600.0
 """Most time between two calls that counts as exposure: nobody watched for longer."""
 NEGLIGIBLE: Final = 1e-3
-"""Replica-hours or events below which a zone is forgotten."""
+"""Hours or events below which a zone is forgotten."""
 
 Key = tuple[str, str]
 """Zone and pool."""
@@ -66,7 +65,7 @@ class Market:
         return self.cold_start.p90_seconds / 3600
 
     def hazard(self, key: Key) -> float:
-        """Return the interruptions per replica-hour that are reckoned with."""
+        """Return the interruptions per hour that are reckoned with, of all machines of a zone together."""
         zone = self.memory.zones.get(key, NOTHING)
         return (zone.events + PRIOR_HAZARD * PRIOR_HOURS) / (zone.exposure_hours + PRIOR_HOURS)
 
@@ -135,10 +134,11 @@ def learn(
     zones = _aged(memory.zones, policy, elapsed, now)
     keyed = [(key_of(policy, replica.place, replica.zone), replica) for replica in replicas]
     hours = min(elapsed, LONGEST_STEP_SECONDS) / 3600
-    exposed = Counter(k for k, r in keyed if r.place.capacity is CapacityType.SPOT and r.stage in ON_A_MACHINE)
-    for key, number in exposed.items() if hours else ():
+    # A zone is exposed once, however many replicas it has: its machines go together, as one event.
+    exposed = {k for k, r in keyed if r.place.capacity is CapacityType.SPOT and r.stage in ON_A_MACHINE}
+    for key in sorted(exposed) if hours else ():
         zone = zones.get(key, NOTHING)
-        zones[key] = replace(zone, exposure_hours=zone.exposure_hours + number * hours)
+        zones[key] = replace(zone, exposure_hours=zone.exposure_hours + hours)
     for interruption in sorted(interruptions, key=lambda i: (i.at, i.zone, i.pool)):
         key = (interruption.zone if policy.zones else "", interruption.pool)
         zones[key] = _interrupted(zones.get(key, NOTHING), policy, min(interruption.at, now))

@@ -19,6 +19,7 @@ from gptoss_operator.core.placement.misplaced import creates_left, replace_mispl
 from gptoss_operator.core.placement.places import CapacityType, Interruption, Place, PlacedReplica, Stage
 from gptoss_operator.core.placement.policy import PlacementPolicy
 from gptoss_operator.core.placement.portfolio import base_of, extra_of
+from gptoss_operator.core.placement.spread import remove_spot, spread_out
 from gptoss_operator.core.placement.victims import victim_order
 from gptoss_operator.core.placement.words import (
     asked,
@@ -56,9 +57,9 @@ def decide_placement(
 ) -> Placement:
     """Return which replicas are created and removed so that `target` of them serve.
 
-    `needed_now` is how many the load of this moment needs; while fewer are ready, nothing waits for a spot machine that
-    may not come. `interruptions` and `refused` are those since the last call. Doomed replicas leave at once, so that
-    they finish their requests, and their successors are created beside them; lost ones may come back and stay.
+    `needed_now` is how many the load of this moment needs; while fewer are ready, on-demand replicas stay until the
+    spot ones have machines. `interruptions` and `refused` are those since the last call. Doomed replicas leave at once,
+    so that they finish their requests, and their successors are created beside them; lost ones may come back and stay.
 
     Of ready replicas none is removed that the target needs, hence never the last one unless the target is zero. On
     demand there are never fewer than the base nor more than the target. Ties go by name and slot.
@@ -94,9 +95,10 @@ def decide_placement(
 def _place(draft: Draft, needed_now: float | None) -> PlacementTerms:
     """Fill `draft`, and return what it is made of."""
     market, policy, target = draft.market, draft.market.policy, draft.target
-    base = base_of(market, target, draft.offers)
+    held = {draft.key(replica)[0] for replica in draft.spot if replica.stage in (Stage.STARTING, Stage.READY)}
+    base = base_of(market, target, draft.offers, held)
     need = target - base
-    extra = extra_of(market, need, draft.offers, on_demand_price(policy)) if need else 0
+    extra = extra_of(market, need, draft.offers, held, on_demand_price(policy)) if need else 0
     moved = _move_stuck(draft)
     left = creates_left(draft)
 
@@ -104,12 +106,14 @@ def _place(draft: Draft, needed_now: float | None) -> PlacementTerms:
     cover = total(planned_cover(replica, market) for replica in draft.spot)
     # What is asked for anew has waited for none of the time that the ones before it have.
     cover += total(sorted((grant_chance(market, key_of(policy, place)) for place in planned), reverse=True)[moved:])
-    wanted = _on_demand_wanted(draft, base, need, cover, needed_now)
+    wanted = _on_demand_wanted(draft, base, need, cover)
     left -= _create_on_demand(draft, min(wanted - len(draft.on_demand), left), base)
     for place in planned[: max(0, left)]:
         draft.create(place, for_spot(market, place))
 
-    _remove_spot(draft, need + extra)
+    if not planned:
+        spread_out(draft, need + extra)
+    remove_spot(draft, need + extra)
     if policy.spot:
         _remove_on_demand(draft, base, need, needed_now)
     else:
@@ -164,21 +168,24 @@ def _plan_spot(draft: Draft, wanted: int) -> list[Place]:
     return places
 
 
-def _on_demand_wanted(draft: Draft, base: int, need: int, cover: float, needed_now: float | None) -> int:
-    """Return how many on-demand replicas there should be, with spot ones that count as `cover`."""
+def _on_demand_wanted(draft: Draft, base: int, need: int, cover: float) -> int:
+    """Return how many on-demand replicas there should be, with spot ones that count as `cover`.
+
+    A spot machine that can be expected comes as soon as an on-demand one would. While none is ready, both kinds race,
+    and the first that is ready serves.
+    """
     if not draft.market.policy.fallback or not need:
         return base
-    return min(draft.target, max(base + missing(need, cover), _urgent(draft, needed_now)))
+    return min(draft.target, max(base + missing(need, cover), int(not draft.ready)))
 
 
 def _urgent(draft: Draft, needed_now: float | None) -> int:
-    """Return how many on-demand replicas are needed whether or not spot ones come that have no machine yet."""
+    """Return how many on-demand replicas stay until spot ones have their machines."""
     ready = draft.ready
     if needed_now is None or not math.isfinite(needed_now) or needed_now <= ready:
-        # While none is ready, both kinds race, and the first that is ready serves.
-        return 1 if ready == 0 else 0
+        return int(not ready)
     firm = total(firm_cover(replica, draft.market) for replica in draft.spot)
-    return max(missing(needed_now, firm), 1 if ready == 0 else 0)
+    return max(missing(needed_now, firm), int(not ready))
 
 
 def _create_on_demand(draft: Draft, number: int, base: int) -> int:
@@ -187,18 +194,6 @@ def _create_on_demand(draft: Draft, number: int, base: int) -> int:
         in_base = len(draft.on_demand) + draft.created(place.capacity) < base
         draft.create(place, for_on_demand(draft.market, place, draft.target, in_base=in_base))
     return max(0, number)
-
-
-def _remove_spot(draft: Draft, wanted: int) -> None:
-    """Remove spot replicas beyond those that are wanted, as far as the rest counts as that many."""
-    market = draft.market
-    there = total(present(replica, market) for replica in draft.spot) + draft.created(CapacityType.SPOT)
-    if there <= wanted:
-        return
-    for replica in sorted(draft.spot, key=lambda r: victim_order(r, market)):
-        without = there - present(replica, market)
-        if without >= wanted and draft.remove(replica, surplus(draft.target)):
-            there = without
 
 
 def _remove_on_demand(draft: Draft, base: int, need: int, needed_now: float | None) -> None:

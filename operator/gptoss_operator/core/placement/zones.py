@@ -77,14 +77,20 @@ def best_of(offers: Sequence[Offer], market: Market, in_zone: Counter[str], want
     """Return the offer for one more replica, where `in_zone` says how many there are and `wanted` how many in all."""
     if not offers:
         return None
-    lowest = min(offer.price for offer in offers) or 1.0
+    lowest = lowest_price(offers)
+    return min(offers, key=lambda offer: (burden(offer, market, in_zone[offer.key[0]], wanted, lowest), offer.key))
 
-    def score(offer: Offer) -> tuple[float, Key]:
-        spread = SPREAD_WEIGHT * in_zone[offer.key[0]] / max(1, wanted)
-        risk = HAZARD_WEIGHT * offer.hazard * market.lead_hours
-        return offer.price / lowest + spread + risk, offer.key
 
-    return min(offers, key=score)
+def burden(offer: Offer, market: Market, there: int, wanted: int, lowest: float) -> float:
+    """Return what one more replica costs beside `there` others in its zone, in units of the price `lowest`."""
+    spread = SPREAD_WEIGHT * there / max(1, wanted)
+    risk = HAZARD_WEIGHT * offer.hazard * market.lead_hours
+    return offer.price / lowest + spread + risk
+
+
+def lowest_price(offers: Sequence[Offer]) -> float:
+    """Return the lowest price of `offers`, or 1 where there is none."""
+    return min((offer.price for offer in offers), default=1.0) or 1.0
 
 
 def free_pools(market: Market, pending: Counter[Key]) -> list[str]:

@@ -42,7 +42,7 @@ class Terms:
     rate: float | None = None
     """For the requests that arrive."""
     backlog: float | None = None
-    """For the requests that wait."""
+    """For the requests that wait, beyond the reserve of those that serve the arriving ones."""
     kv_cache: float | None = None
     """For the key-value cache that is in use."""
     ttft: float | None = None

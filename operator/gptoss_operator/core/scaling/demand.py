@@ -17,6 +17,9 @@ TREND_SECONDS: Final = 300.0
 """Between the two rates of which a trend is made."""
 TREND_SHARE: Final = 0.5
 """Share of a cold start that a trend is followed for, and most that it may add, in units of the rate."""
+DOWN_SHARE: Final = 0.1
+"""Share of the need that must be to spare, where that is more than the policy's tolerance: the tolerance of the
+HorizontalPodAutoscaler."""
 LATE_SECONDS: Final = 120.0
 """How long the time to the first token must be too long until one more replica is asked for."""
 LATE_BUSY: Final = 0.5
@@ -64,7 +67,8 @@ def demand_of(
     arrivals = counted_arrivals(evidence, cold_start, follow_trend=policy.follow_trend)
     seconds, waiting, ready = fit.replica_seconds, evidence.waiting, max(0, supply.ready)
     rate = None if arrivals is None or seconds is None else arrivals * seconds / policy.utilization
-    backlog = None if seconds is None else backlog_of(policy, waiting, ready) * seconds
+    together = 0.0 if seconds is None else _together(policy, rate, backlog_of(policy, waiting, ready) * seconds, ready)
+    backlog = None if seconds is None else max(0.0, together - (rate or 0.0))
     kv_cache = evidence.kv / KV_SHARE if evidence.replicas else None
     concurrency = _concurrency(policy, evidence, fit, rate)
     week = _last_week(policy, memory.week, cold_start, now)
@@ -72,7 +76,8 @@ def demand_of(
     idle = may_be_none and not week and _idle(policy, evidence)
     # The rates still hold requests of the minutes before.
     nobody = idle or (current == 0 and not asked)
-    load = 0.0 if nobody else max(_together(rate, backlog, ready), kv_cache or 0.0, concurrency or 0.0)
+    full = max(together, kv_cache or 0.0, (concurrency or 0.0) * policy.utilization)
+    load = 0.0 if nobody else max((rate or 0.0) + (backlog or 0.0), kv_cache or 0.0, concurrency or 0.0)
 
     late_since = _late_since(policy, evidence, memory.late_since, now)
     late = late_since is not None and now - late_since >= LATE_SECONDS and _busy_enough(evidence, fit, ready)
@@ -84,13 +89,8 @@ def demand_of(
     # From none, waiting requests are worth a whole replica more at once.
     up_tolerance = policy.up_tolerance if current else 0.0
     up = max(math.ceil(load - up_tolerance), int(asked))
-    down = max(math.ceil(load + policy.down_tolerance), least, ttft, week or 0)
-    reserve = policy.utilization
-    full = max(
-        _together(None if rate is None else rate * reserve, backlog, ready),
-        kv_cache or 0.0,
-        (concurrency or 0.0) * reserve,
-    )
+    spare = max(policy.down_tolerance, DOWN_SHARE * load)
+    down = max(math.ceil(load + spare), least, ttft, week or 0)
     unsure = _at_worst(policy, evidence, fit, rate, ready)
     terms = Terms(
         arrivals=arrivals,
@@ -110,7 +110,7 @@ def demand_of(
         terms=terms,
         up=max(up, ttft, week or 0),
         down=down,
-        floor=max(down, math.ceil(unsure + policy.down_tolerance)),
+        floor=max(down, math.ceil(unsure + spare)),
         busy=math.ceil((evidence.in_flight or 0.0) / fit.max_num_seqs) if fit.max_num_seqs else 0,
         week=max(up, ttft),
         idle=idle,
@@ -146,11 +146,13 @@ def backlog_of(policy: ScalingPolicy, waiting: float, ready: int) -> float:
     return max(0.0, waiting - policy.queue_depth * ready) / policy.backlog_seconds
 
 
-def _together(rate: float | None, backlog: float | None, ready: int) -> float:
-    """Return what arriving and waiting requests need. Where nothing is ready, those that wait are among those."""
-    if not ready:
-        return max(rate or 0.0, backlog or 0.0)
-    return (rate or 0.0) + (backlog or 0.0)
+def _together(policy: ScalingPolicy, rate: float | None, backlog: float, ready: int) -> float:
+    """Return what arriving and waiting requests need of replicas without reserve: a backlog is what it is for.
+
+    Where nothing is ready, those that wait are among those that arrive.
+    """
+    arriving = (rate or 0.0) * policy.utilization
+    return arriving + backlog if ready else max(arriving, backlog)
 
 
 def _concurrency(policy: ScalingPolicy, evidence: Evidence, fit: Fit, rate: float | None) -> float | None:
@@ -174,7 +176,7 @@ def _at_worst(policy: ScalingPolicy, evidence: Evidence, fit: Fit, rate: float |
     seconds = fit.replica_seconds or 0.0
     backlog = backlog_of(policy, evidence.waiting + evidence.hidden, ready) * seconds
     full = evidence.kv_missing if evidence.in_flight is None else min(evidence.kv_missing, evidence.in_flight)
-    return max(_together(rate, backlog, ready), (evidence.kv + full) / KV_SHARE)
+    return max(rate or 0.0, _together(policy, rate, backlog, ready), (evidence.kv + full) / KV_SHARE)
 
 
 def _late_since(policy: ScalingPolicy, evidence: Evidence, before: float | None, now: float) -> float | None:
