@@ -33,6 +33,7 @@ ILL = replace(
     WELL, checks={Check.PARAMETERS_ACCESSIBLE: CheckResult(ok=False, detail="the probe's answer has changed")}
 )
 TAKEN = Notice(kind=NoticeKind.TERMINATION, source="AWS spot/instance-action", deadline=1800000000.0)
+HINT = Notice(kind=NoticeKind.REBALANCE, source="AWS events/recommendations/rebalance")
 TAKEN_WORDS = "its machine will be taken away at 2027-01-15T08:00:00Z (AWS spot/instance-action)"
 
 
@@ -121,7 +122,7 @@ def test_another_operator_takes_nothing_back_and_says_nothing_twice(user: Kubect
     with silent.heard():
         user.apply(deployment(replicas=1))
         settle(user)
-        silent.say("chat-r0-0", replace(ILL, notice=TAKEN))
+        silent.say("chat-r0-0", replace(ILL, notice=HINT))
         degraded(user, "True")
         until(user, "chat", lambda o: "notices" in o["status"], timeout_seconds=SETTLE_SECONDS, show=False)
     before = user.json("get", "gptoss", "chat")["status"]
@@ -131,36 +132,45 @@ def test_another_operator_takes_nothing_back_and_says_nothing_twice(user: Kubect
         assert len(events(user, "UnhealthyReplica")) == len(events(user, "InterruptionNotice")) == 1
 
 
-def test_a_notice_is_told_and_the_replica_counts_until_it_drains(user: Kubectl, replicas: Replicas) -> None:
+def test_a_hint_is_told_and_its_replica_stays(user: Kubectl, replicas: Replicas) -> None:
     user.apply(deployment(replicas=2))
     settle(user)
-    replicas.say("chat-r0-0", WELL)
 
-    replicas.say("chat-r1-0", replace(WELL, notice=TAKEN))
+    replicas.say("chat-r1-0", replace(WELL, notice=HINT))
     obj = until(user, "chat", lambda o: "notices" in o["status"], timeout_seconds=SETTLE_SECONDS, show=False)
-    assert obj["status"]["notices"] == [
-        {
-            "replica": "chat-r1",
-            "kind": "Termination",
-            "source": "AWS spot/instance-action",
-            "deadline": "2027-01-15T08:00:00Z",
-        }
-    ]
+    assert obj["status"]["notices"] == [{"replica": "chat-r1", "kind": "Rebalance", "source": HINT.source}]
     assert obj["status"]["ready"] == "2/2"
-
-    verdict = Verdict(ready=False, live=True, reason="requests are finishing")
-    replicas.say("chat-r1-0", replace(WELL, phase=Phase.DRAINING, verdict=verdict, notice=TAKEN))
-    obj = until(user, "chat", lambda o: o["status"]["ready"] == "1/2", timeout_seconds=SETTLE_SECONDS, show=False)
-    progressing = condition(obj, "Progressing")
-    assert (progressing["reason"], progressing["message"]) == (
-        "InterruptionNotice",
-        f"chat-r1: {TAKEN_WORDS}: it finishes its requests",
-    )
+    assert events(user, "InterruptionNotice") == [
+        f"Normal: chat-r1: its machine may be taken away soon ({HINT.source}): its requests go on"
+    ]
 
     replicas.say("chat-r1-0", WELL)
+    until(user, "chat", lambda o: "notices" not in o["status"], timeout_seconds=SETTLE_SECONDS, show=False)
+
+
+def test_a_notice_is_told_while_its_replica_finishes_beside_its_successor(user: Kubectl, replicas: Replicas) -> None:
+    user.apply(deployment(replicas=2))
+    settle(user)
+    # Simulated pods go at once. This one takes its time, as one with requests does.
+    hold = {"metadata": {"finalizers": ["example.com/has-requests"]}}
+    user("patch", "pod", "chat-r1-0", "--type=merge", "-p", json.dumps(hold))
+
+    replicas.say("chat-r1-0", replace(WELL, notice=TAKEN))
+    eventually(lambda: "chat-r2-0" in names(user) and leaves(user, "chat-r1-0"), "its successor is there")
+    assert events(user, "InterruptionNotice") == [f"Warning: chat-r1: {TAKEN_WORDS}: it finishes its requests"]
+
+    user("patch", "pod", "chat-r1-0", "--type=merge", "-p", json.dumps({"metadata": {"finalizers": None}}))
+    eventually(lambda: "chat-r1-0" not in names(user), "it is gone")
     obj = settle(user)
     assert (obj["status"]["ready"], obj["status"].get("notices")) == ("2/2", None)
-    assert events(user, "InterruptionNotice") == [f"Warning: chat-r1: {TAKEN_WORDS}: it finishes its requests"]
+
+
+def names(user: Kubectl) -> list[str]:
+    return [pod["metadata"]["name"] for pod in user.items("pods")]
+
+
+def leaves(user: Kubectl, pod: str) -> bool:
+    return "deletionTimestamp" in user.json("get", "pod", pod)["metadata"]
 
 
 def test_a_start_and_a_hang_are_explained(user: Kubectl, replicas: Replicas) -> None:
