@@ -45,6 +45,12 @@ def created_at(user: Kubectl, replica: Replica) -> datetime:
     return datetime.fromisoformat(stamp)
 
 
+def creations(user: Kubectl) -> dict[str, datetime]:
+    """Return when the operator created each replica that it has not removed, by the uid of its StatefulSet."""
+    metadata = [item["metadata"] for item in user.items("statefulsets", "-l", REPLICA)]
+    return {each["uid"]: datetime.fromisoformat(each["creationTimestamp"]) for each in metadata}
+
+
 def events(user: Kubectl, reason: str) -> list[str]:
     """Return the messages of all events with a reason, the oldest first."""
     found = [event for event in user.items("events") if event["reason"] == reason]

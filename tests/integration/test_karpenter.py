@@ -30,7 +30,7 @@ from e2e.kubectl import Kubectl
 from e2e.shown import shown
 from e2e.watch import condition, until
 from tests.integration.asking import deployment
-from tests.integration.fleets import created_at, events, nodes_by_name, ready_replicas, replicas
+from tests.integration.fleets import creations, events, nodes_by_name, ready_replicas
 from tests.integration.simulated import Simulated, hearing_operator, simulated_traffic
 
 
@@ -197,19 +197,19 @@ def a_zone_is_lost(user: Kubectl, market: Market) -> None:
     """All machines of the zone with most replicas are taken away, with notice."""
     spot = {zone: number for (kind, zone), number in placed(user).items() if kind == SPOT}
     zone = max(spot, key=lambda zone: spot[zone])
-    before = {replica.uid for replica in replicas(user)}
+    before = creations(user).keys()
     market.close(zone)
     market.reclaim(zone)
 
     until(user, "chat", lambda obj: suspect(obj, zone), timeout_seconds=STEP_SECONDS, show=False)
-    assert any(zone in message for message in events(user, "ZoneSuspect"))
-    times = sorted(created_at(user, replica) for replica in replicas(user) if replica.uid not in before)
+    times = sorted(at for uid, at in creations(user).items() if uid not in before)
     assert (times[spot[zone] - 1] - times[0]).total_seconds() <= ONE_PASS_SECONDS, "in one pass, as many as it had"
     eventually(
         lambda: kinds(user)[SPOT] == 4 and not placed(user)[SPOT, zone],
         "the replacements are elsewhere",
         seconds=STEP_SECONDS,
     )
+    assert any(zone in message for message in events(user, "ZoneSuspect"))
 
 
 def suspect(obj: dict[str, Any], zone: str) -> bool:
