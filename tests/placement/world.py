@@ -26,7 +26,12 @@ def spot(zone: str = "", pool: str = "") -> Place:
 
 
 def a_policy(**changes: object) -> PlacementPolicy:
-    return replace(PlacementPolicy(spot=True, zones=ZONES, prices=PRICES), **changes)  # type: ignore[arg-type]
+    return replace(
+        PlacementPolicy(
+            spot=True, zones=ZONES, prices=PRICES, pending_seconds=90.0, max_extra=2, shortfall_penalty=3.0
+        ),
+        **changes,
+    )  # type: ignore[arg-type]
 
 
 def a_replica(

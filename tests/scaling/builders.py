@@ -20,7 +20,7 @@ PROMPT, GENERATION = 500.0, 600.0
 MAX_NUM_SEQS = 256.0
 REPLICA_SECONDS = GENERATION * (BASE_SECONDS + SLOPE_SECONDS * MAX_NUM_SEQS) / MAX_NUM_SEQS
 """Of one request at `MAX_NUM_SEQS` at once, which keeps 50 ms per token."""
-POLICY = ScalingPolicy(min_replicas=1, max_replicas=20)
+POLICY = ScalingPolicy(min_replicas=1, max_replicas=20, utilization=0.75, down_window_seconds=600.0)
 
 
 def a_replica(running: float = 10.0, kv_usage: float | None = 0.1) -> ReplicaLoad:

@@ -56,7 +56,7 @@ def ours(
 
 def our_curve() -> Family:
     """Return ours over utilization and the most extra spot replicas."""
-    grid = product((0.6, 0.7, 0.8, 0.9), (0, 2, 4))
+    grid = product((0.75, 0.85, 0.95), (2, 4, 8))
     return Family(
         name=OURS, points={f"u {u:g}, extra {k}": ours(utilization=u, extra=k, name=f"ours {u:g}/{k}") for u, k in grid}
     )
@@ -67,7 +67,7 @@ def our_curve_on_demand() -> Family:
     return Family(
         name=OURS_ON_DEMAND,
         points={
-            f"u {u:g}": ours(utilization=u, spot=False, name=f"ours on demand {u:g}") for u in (0.6, 0.7, 0.8, 0.9)
+            f"u {u:g}": ours(utilization=u, spot=False, name=f"ours on demand {u:g}") for u in (0.65, 0.75, 0.85, 0.95)
         },
     )
 
@@ -89,7 +89,7 @@ def spothedge_grid(sizing: Sizing) -> Family:
             overprovision=over,
             name=f"spothedge {share:g}/{up:.0f}/{down:.0f}/+{over}",
         )
-        for share, (up, down), over in product((0.5, 0.6, 0.7, 0.8), delays, (1, 2, 3))
+        for share, (up, down), over in product((0.5, 0.6, 0.7, 0.8), delays, (0, 1, 2))
     }
     return Family(name=SPOTHEDGE, points=points)
 

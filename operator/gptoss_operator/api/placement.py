@@ -40,13 +40,13 @@ class SpotSpec(ApiModel):
     """Replicas that are never on spot machines."""
     fallback: Literal["OnDemand", "None"] = "OnDemand"
     """OnDemand: on-demand machines stand in while spot ones are short. None: replicas wait for spot machines."""
-    fallback_seconds: int = Field(default=90, ge=5, le=3600)
+    fallback_seconds: int = Field(default=180, ge=5, le=3600)
     """How long a replica waits for a spot machine until an on-demand one is asked for."""
     return_seconds: int = Field(default=120, ge=0, le=86400)
     """How long a spot replica must be ready until an on-demand one leaves for it."""
     on_demand_min_seconds: int = Field(default=600, ge=0, le=86400)
     """How long an on-demand replica stays at least until it leaves for a spot one."""
-    max_extra: int = Field(default=2, ge=0, le=100)
+    max_extra: int = Field(default=4, ge=0, le=100)
     """Most spot replicas beyond the number that is needed, against losses that are to be expected."""
     zones: tuple[LabelValue, ...] = Field(default=(), max_length=64)
     """Zones to spread spot replicas over. Default: those of the nodes and prices that are known."""

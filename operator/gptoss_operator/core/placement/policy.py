@@ -60,15 +60,15 @@ class PlacementPolicy:
     """Replicas that are never on spot machines."""
     fallback: bool = True
     """Whether on-demand machines stand in while spot ones are short."""
-    pending_seconds: float = 90.0
+    pending_seconds: float = 180.0
     """How long a spot replica may be without a machine until its zone counts as having none."""
     on_demand_min_seconds: float = 600.0
     """How long an on-demand replica stays at least, before a spot one takes its place."""
     settle_seconds: float = 120.0
     """How long a spot replica must be ready before an on-demand one leaves for it."""
-    max_extra: int = 2
+    max_extra: int = 4
     """Most spot replicas beyond the target against expected losses."""
-    shortfall_penalty: float = 3.0
+    shortfall_penalty: float = 24.0
     """What a missing replica costs, in prices of an on-demand one: what extra replicas are weighed against."""
     zones: tuple[str, ...] = ()
     """Zones that spot replicas are spread over. Empty: not chosen by the operator."""

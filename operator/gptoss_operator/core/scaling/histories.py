@@ -49,9 +49,9 @@ def after_document(before: GatewayHistory | None, state: GatewayState, at: float
         offered, quiet_since, came = _first_course(reading, state.uptime_seconds), None, 0.0
     else:
         gain = gained(before.reading, reading, OFFERED)
-        # What is not known is no request, and no evidence that there was none.
         came = sum(gain.values()) if gain is not None else 0.0
-        offered = continued(before.offered, at, came)
+        # What is not known is no request, and no evidence that there was none: then the course begins anew.
+        offered = continued(before.offered, at, came) if gain is not None else _first_course(reading, 0.0)
         is_gapless = gain is not None and state.start_id == before.state.start_id and at - before.at <= STALE_SECONDS
         quiet_since = before.quiet_since if is_gapless and came == 0 else None
     is_quiet = all(state.gauges.get(name) == 0 for name in REQUESTS)

@@ -33,7 +33,7 @@ class ScalingPolicy:
     """Wished 95th percentile of the time to the first token."""
     itl_seconds: float = 0.05
     """Wished time per output token: no replica is counted on for more requests at once than keep it."""
-    utilization: float = 0.75
+    utilization: float = 0.85
     """Share of its throughput that a replica is counted on for."""
     backlog_seconds: float = 60.0
     """Within which time the waiting requests above `queue_depth` are to be served."""
@@ -55,7 +55,7 @@ class ScalingPolicy:
     down_percent: int = 25
     down_period_seconds: float = 120.0
     """At most the greater of `down_replicas` and `down_percent` less within this time."""
-    down_window_seconds: float = 600.0
+    down_window_seconds: float = 1800.0
     """The greatest need within this time counts, and at least within two usual cold starts."""
     idle_seconds: float = 900.0
     """After how long without a request the last replica goes, where `min_replicas` is 0."""
