@@ -186,7 +186,8 @@ class Fleet(Cluster):
 
 def a_scaled_fleet(load: float = 0.0, **scaling: object) -> Fleet:
     """Return a settled fleet of one to six replicas under a load in requests per second."""
-    fleet = Fleet(scaling={"minReplicas": 1, "maxReplicas": 6, **scaling})
+    calm = {"target": {"utilizationPercent": 75}, "down": {"stabilizationSeconds": 600}}
+    fleet = Fleet(scaling={"minReplicas": 1, "maxReplicas": 6, **calm, **scaling})
     fleet.settle()
     if load:
         fleet.load = a_load(load)

@@ -66,7 +66,7 @@ def test_a_settled_fleet_writes_nothing_although_it_looks_every_five_seconds(for
 
 def test_numbers_that_move_are_written_every_five_minutes_at_most() -> None:
     prices = [{"capacityType": "OnDemand", "gpuHour": "3"}, {"capacityType": "Spot", "gpuHour": "1"}]
-    fleet = Fleet(scaling={"minReplicas": 3, "maxReplicas": 6}, spot={"enabled": True}, prices=prices)
+    fleet = Fleet(scaling={"minReplicas": 3, "maxReplicas": 6}, spot={"enabled": True, "maxExtra": 0}, prices=prices)
     fleet.settle()
     fleet.plans.clear()
     fleet.tick(360)
