@@ -105,6 +105,26 @@ def test_a_pass_is_made_again_when_it_asks_for_it_or_sooner_when_something_chang
     assert [at for _, at in passes.began] == [0.0, 6.0, 8.0]
 
 
+def test_passes_that_never_wait_let_others_run_meanwhile() -> None:
+    began: list[Key] = []
+
+    async def work(key: Key) -> None:
+        began.append(key)
+
+    queue = WorkQueue(work, workers=2)
+    between: list[int] = []
+
+    async def script() -> None:
+        for number in range(100):
+            queue.add(Key("demo", str(number)))
+        while len(began) < 100:
+            between.append(len(began))
+            await asyncio.sleep(0)
+
+    run_for(1, queue, script)
+    assert max(later - earlier for earlier, later in itertools.pairwise(between)) <= 2, "one for each worker"
+
+
 def test_an_earlier_date_stays_when_a_later_one_is_asked_for() -> None:
     passes = Passes()
     queue = WorkQueue(passes)

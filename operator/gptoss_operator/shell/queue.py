@@ -101,6 +101,8 @@ class WorkQueue:
                 self.add(key)
             if look_again_in is not None and key not in self._waiting:
                 self.add_after(key, look_again_in)
+            # A pass that has nothing to write never waits: many in a row would hold up the Lease and the questions.
+            await asyncio.sleep(0)
 
     async def _attempt(self, key: Key) -> float | None:
         """Make one pass. A failed one holds the key back for a while, whatever happens to the object meanwhile."""
