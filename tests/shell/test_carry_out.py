@@ -1,4 +1,4 @@
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,10 @@ from gptoss_operator.shell.store import Key
 from tests.shell.builders import OWNER, a_body, a_child, an_object, in_virtual_time
 
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
 CHAT = Key("demo", "chat")
 STATUS = GptOssStatus(replicas=1, ready="0/1")
 
@@ -27,11 +31,14 @@ class Recorder:
         self.sent: list[Manifest] = []
         self.answers: dict[str, Manifest | KubernetesError] = {}
         self.existing = existing or {}
+        self.meanwhile: dict[str, Callable[[], None]] = {}
+        """What happens while a call is on its way."""
         self.passing: set[str] = set()
         """Calls that get their answer once."""
 
     def _answer(self, call: str, otherwise: Manifest) -> Manifest:
         self.calls.append(call)
+        self.meanwhile.get(call, lambda: None)()
         answer = self.answers.get(call, otherwise)
         if call in self.passing:
             self.answers.pop(call, None)

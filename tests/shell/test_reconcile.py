@@ -158,6 +158,26 @@ def test_each_pass_is_given_what_the_one_before_it_remembers() -> None:
     assert passes.given[-1] is None
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["gone", "made again"])
+def test_nothing_is_remembered_or_shown_of_an_object_that_went_during_its_pass(*, again: bool) -> None:
+    passes = Passes(Plan(applies=(APPLY,), status=GptOssStatus(replicas=3), reason="x", memory=Memory(starts=(1.0,))))
+    body = a_body()
+    passes.hands.bodies.deliver(body)
+
+    def goes() -> None:
+        passes.hands.bodies.forget(CHAT, OWNER.uid)
+        passes.reconciler.forget(CHAT)
+        if again:
+            passes.hands.bodies.deliver(a_body(version=99, uid="another"))
+
+    passes.recorder.meanwhile["apply chat"] = goes
+    assert passes.once() is None
+    assert passes.given == [None]
+    assert passes.reconciler.memories == {}
+    labels = {"namespace": OWNER.namespace, "name": OWNER.name, "state": "desired"}
+    assert passes.telemetry.registry.get_sample_value("gptoss_operator_deployment_replicas", labels) is None
+
+
 def test_decisions_their_terms_and_the_cost_are_shown_until_the_object_is_gone() -> None:
     decision = DecisionStatus(at="2026-01-01T00:00:00Z", previous=2, replicas=3, reason="more")
     status = GptOssStatus(last_decision=decision, cost=CostStatus(hourly="9.50"))
@@ -174,7 +194,8 @@ def test_decisions_their_terms_and_the_cost_are_shown_until_the_object_is_gone()
     assert value("cost_dollars_per_hour") == 9.5
     assert value("saved_dollars_last_day") is None
 
-    passes.hands.bodies.deliver(a_body(version=99, status=status.model_dump(by_alias=True)))
+    written = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    passes.hands.bodies.deliver(a_body(version=99, status=written))
     passes.plan = Plan(status=status.model_copy(update={"cost": None}), terms={"rate": 2.0}, reason="x")
     passes.once()
     assert value("scaling_decisions_total", direction="Up", limit="UpStep") == 1, "the same one counts once"

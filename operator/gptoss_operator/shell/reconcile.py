@@ -59,7 +59,7 @@ class Reconciler:
         Raises KubernetesError when the pass could not be finished.
         """
         body = self.hands.bodies.get(key)
-        if body is None or body["metadata"].get("deletionTimestamp") or not self.exists(key, body["metadata"]["uid"]):
+        if body is None or body["metadata"].get("deletionTimestamp") or not self._is_there(key, body):
             # Its children go with it: the cluster's garbage collection follows their owner references.
             return None
         began_at = time.monotonic()
@@ -69,6 +69,11 @@ class Reconciler:
             result = "changed" if _writes(plan) else "quiet"
         finally:
             self.telemetry.count_pass(result, time.monotonic() - began_at)
+            if not self._is_there(key, body):
+                # It was forgotten during the pass, which has remembered something since.
+                self.forget(key)
+        if not self._is_there(key, body):
+            return None
         self._show(key, body.get("status"), plan)
         return _look_again_in(plan, outcome, has_problems=bool(self.hands.ledger.problems(key)))
 
@@ -77,8 +82,15 @@ class Reconciler:
         self.absences.forget(key)
         self.memories.pop(key, None)
 
+    def _is_there(self, key: Key, body: Manifest) -> bool:
+        """Return whether nothing says that the object is gone, or is another one of that name by now."""
+        uid = body["metadata"]["uid"]
+        known = self.hands.bodies.get(key)
+        return known is not None and known["metadata"]["uid"] == uid and self.exists(key, uid)
+
     def _show(self, key: Key, before: Mapping[str, Any] | None, plan: Plan) -> None:
-        status = plan.status.model_dump(by_alias=True) if plan.status else before
+        # As the API server has it, like the one before: what is not there is absent.
+        status = plan.status.model_dump(mode="json", by_alias=True, exclude_none=True) if plan.status else before
         self.telemetry.show_replicas(key, status)
         self.telemetry.scaling.show_terms(key, plan.terms)
         self.telemetry.scaling.show_cost(key, status)
