@@ -1,6 +1,7 @@
 """What gateways and replicas say becomes the load of their deployment."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -80,6 +81,22 @@ def test_what_haproxy_does_not_say_is_unknown_and_no_evidence_of_idleness() -> N
         world.gateway_says(in_flight=None, queued=None)
     load = world.load()
     assert (load.in_flight, load.queued, load.held, load.idle_seconds) == (None, None, 0, 0)
+
+
+def test_arrivals_that_were_not_told_for_a_moment_are_unknown_and_not_none() -> None:
+    world = World()
+    world.gateway_says()
+    for _ in world.every(5, 80):
+        world.gateway_says(arrived=10)
+    uid = world.gateways[0].metadata.uid
+    told = world.said[uid]
+    world.now += 5
+    assert world.loads.take_gateway(CHAT, uid, replace(told, sequence=told.sequence + 1, counters={}))
+    assert (world.load().arrivals_1m, world.load().arrivals_5m, world.load().idle_seconds) == (None, None, 0)
+    world.said[uid] = replace(told, sequence=told.sequence + 1)
+    for _ in world.every(5, 14):
+        world.gateway_says(arrived=10)
+    assert world.load().arrivals_1m == 2.0
 
 
 def test_pitfall_30_a_gateway_that_begins_anew_keeps_what_it_counted() -> None:

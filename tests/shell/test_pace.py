@@ -50,3 +50,12 @@ def test_a_spec_is_looked_at_again_when_it_changes() -> None:
     assert not pace(CHAT)
     del bodies[CHAT]
     assert not pace(CHAT)
+
+
+def test_an_object_that_is_gone_is_forgotten() -> None:
+    bodies = {CHAT: a_body() | {"spec": {**MODEL, "scaling": {"minReplicas": 0, "maxReplicas": 4}}}}
+    pace = Pace(bodies.get)
+    assert pace(CHAT)
+    bodies[CHAT] = a_body() | {"spec": MODEL}
+    pace.forget(CHAT)
+    assert not pace(CHAT)

@@ -55,6 +55,7 @@ class Hearing:
         replicas: Iterable[Pod] = (),
         interval_seconds: float = INTERVAL_SECONDS,
         paced: bool = False,
+        deployments: Iterable[Key] = (),
     ) -> None:
         self.gateways = list(gateways)
         self.replicas = list(replicas)
@@ -69,6 +70,7 @@ class Hearing:
             port=self.ports[0],
             gateway_port=self.ports[1],
             paced=lambda _: paced,
+            deployments=lambda: deployments,
         )
 
     async def news(self) -> Key:
@@ -83,7 +85,7 @@ class Hearing:
         return self.scraper.load(self.gateways, self.replicas, CHAT).held
 
     def is_lost(self, slot: int = 0) -> bool:
-        return self.scraper.out_of_reach_since(a_replica_pod(slot).metadata.uid) is not None
+        return self.scraper.reach.out_of_reach_since(a_replica_pod(slot).metadata.uid) is not None
 
     @asynccontextmanager
     async def of(self, replicas: dict[str, Replica], gateways: dict[str, Gateway]) -> AsyncIterator[AsyncExitStack]:
@@ -158,6 +160,38 @@ def test_a_deployment_whose_gateways_are_silent_is_still_woken() -> None:
             assert hearing.held() is None
 
     asyncio.run(scenario())
+
+
+def test_a_deployment_that_has_no_gateway_and_no_replica_that_runs_is_still_woken() -> None:
+    async def scenario() -> None:
+        hearing = Hearing(paced=True, deployments=(CHAT,))
+        async with hearing.of({}, {}):
+            assert [await hearing.news() for _ in range(3)] == [CHAT] * 3
+
+    asyncio.run(scenario())
+
+
+def test_only_gateways_that_nothing_is_known_of_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    def warnings() -> list[str]:
+        return [record.message for record in caplog.records if record.levelname == "WARNING"]
+
+    async def scenario() -> None:
+        hearing = Hearing(gateways=[a_gateway_pod("a", GATEWAY)], paced=True)
+        async with hearing.of({}, {}):
+            async with served(Gateway().answer, GATEWAY, hearing.ports[1]):
+                await hearing.until(lambda: hearing.held() == 0)
+            for _ in range(3):
+                await hearing.news()
+            assert warnings() == [], "it has said something a moment ago"
+
+            hearing.gateways.append(a_gateway_pod("b", OTHER_GATEWAY))
+            await hearing.until(lambda: bool(warnings()))
+            for _ in range(6):
+                await hearing.news()
+
+    asyncio.run(scenario())
+    (warning,) = warnings()
+    assert warning.startswith("1 of 2 ready gateways do not say how many requests there are, such as demo/chat-g")
 
 
 @pytest.mark.parametrize("how", ["says so first", "is asked then"])

@@ -41,20 +41,17 @@ class Gateways:
         self._heard = heard
         self._wake = wake
         self._pods: dict[Key, list[Pod]] = {}
-        self._failures: dict[str, ScrapeFailed] = {}
-
-    @property
-    def port(self) -> int:
-        """Where they are asked."""
-        return self._asker.port
+        self._failures: dict[str, tuple[Key, ScrapeFailed]] = {}
+        """Those that did not answer the last question."""
 
     def deployments(self) -> Sequence[Key]:
         """Return those that have a gateway which runs."""
         return list(self._pods)
 
     def silent(self, uid: str) -> ScrapeFailed | None:
-        """Return why a gateway did not answer the last question; None: it did, or was not asked."""
-        return self._failures.get(uid)
+        """Return why nothing is known of a gateway that was asked, or None."""
+        deployment, failure = self._failures.get(uid, (None, None))
+        return None if deployment is None or self._loads.is_fresh(deployment, uid) else failure
 
     def look(self, pods: Iterable[Pod]) -> Mapping[Key, Sequence[Pod]]:
         """Take in which pods there are, and forget all others. Those that leave go on counting while they answer."""
@@ -99,7 +96,7 @@ class Gateways:
         if isinstance(answer, GatewayState) and not self._loads.take_gateway(deployment, uid, answer):
             answer = ScrapeFailed(result=Result.OLD, reason=f"document {answer.sequence} again")
         if isinstance(answer, ScrapeFailed):
-            self._failures[uid] = answer
+            self._failures[uid] = deployment, answer
             self._telemetry.count_gateway_scrape(answer.result, asked.seconds)
             self._heard(deployment, ())
             return

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from gptoss_operator.api import names
 from gptoss_operator.core.objects import Pod
 from gptoss_operator.core.scaling.histories import (
+    STALE_SECONDS,
     GatewayHistory,
     ReplicaHistory,
     after_document,
@@ -69,6 +70,11 @@ class Loads:
         """Return what a gateway has said."""
         heard = self._heard.get(deployment)
         return heard.gateways.get(uid) if heard else None
+
+    def is_fresh(self, deployment: Key, uid: str) -> bool:
+        """Return whether a gateway has said something that still counts."""
+        history = self.gateway(deployment, uid)
+        return history is not None and self._clock() - history.at <= STALE_SECONDS
 
     def load(
         self,

@@ -66,13 +66,15 @@ class Operator:
             instance=socket.gethostname(),
             may_write=self.leads,
         )
+        self.pace = Pace(self.bodies.get)
         self.scraper = Scraper(
             pods=lambda: (pod for pod in self.cluster.pods if is_replica(pod)),
             wake=self._wake,
             telemetry=telemetry,
             interval_seconds=settings.scrape_seconds,
             gateways=lambda: (pod for pod in self.cluster.pods if is_gateway(pod)),
-            paced=Pace(self.bodies.get),
+            paced=self.pace,
+            deployments=self.bodies.keys,
         )
         self.reconciler = Reconciler(
             hands=hands,
@@ -166,6 +168,7 @@ class Operator:
             self.queue.forget(key)
             self.ledger.forget(key)
             self.reconciler.forget(key)
+            self.pace.forget(key)
             self.telemetry.forget(key)
 
     def _exists(self, key: Key, uid: str) -> bool:

@@ -29,6 +29,10 @@ class Pace:
             known = self._known[key] = (uid, generation, _is_paced(body))
         return known[2]
 
+    def forget(self, key: Key) -> None:
+        """Drop what is remembered of an object that is gone."""
+        self._known.pop(key, None)
+
 
 def _is_paced(body: Manifest) -> bool:
     try:

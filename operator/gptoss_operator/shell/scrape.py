@@ -8,7 +8,6 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from datetime import datetime
 from typing import Final
 
 from gptoss_operator.core.objects import Pod
@@ -53,11 +52,12 @@ class Scraper:
         gateways: Callable[[], Iterable[Pod]] = lambda: (),
         gateway_port: int = ACTIVATOR_PORT,
         paced: Callable[[Key], bool] = lambda _: False,
+        deployments: Callable[[], Iterable[Key]] = lambda: (),
     ) -> None:
         """`pods` returns the replicas' pods, `gateways` those of the gateways.
 
         `wake` is told which deployments have something new to look at; those that are `paced` once in each interval,
-        when their gateways have been asked.
+        when their gateways have been asked. `deployments` returns all, since some have no gateway that runs.
         """
         self.samples = Samples(fresh_seconds=FRESH_INTERVALS * interval_seconds)
         self.loads = Loads()
@@ -68,6 +68,7 @@ class Scraper:
         self._gateway_pods = gateways
         self._wake = wake
         self._paced = paced
+        self._deployments = deployments
         self._telemetry = telemetry
         self._interval_seconds = interval_seconds
         self._asker = Asker(port, decoded)
@@ -98,10 +99,6 @@ class Scraper:
     def load(self, gateways: Iterable[Pod], replicas: Iterable[Pod], deployment: Key) -> Load:
         """Return the load of a deployment with these pods, as it was last heard."""
         return self.loads.load(deployment, gateways, replicas, self.samples.fresh)
-
-    def out_of_reach_since(self, uid: str) -> datetime | None:
-        """Return since when nobody reaches the replica in a pod; None: somebody does, or it is not known."""
-        return self.reach.out_of_reach_since(uid)
 
     async def run(self) -> None:
         """Ask for ever. Nothing that a replica or gateway does or sends ends it."""
@@ -144,7 +141,7 @@ class Scraper:
                     group.create_task(self._gateways.ask(deployment))
 
     def _look(self) -> tuple[Sequence[Pod], Sequence[Key]]:
-        """Return the replicas and the deployments whose gateways to ask, and forget all others."""
+        """Return the replicas to ask and the deployments to look at, and forget all others."""
         running = [pod for pod in self._pods() if runs(pod) and pod.metadata.deletion_timestamp is None]
         self._running = {}
         for pod in running:
@@ -158,7 +155,7 @@ class Scraper:
         self.reach.keep_only(uids)
         self._silent = {uid: pod for uid, pod in self._silent.items() if uid in uids}
         self.loads.keep_only(uids | {pod.metadata.uid for pods in gateways.values() for pod in pods})
-        return running, list(gateways)
+        return running, [*gateways, *(key for key in self._deployments() if key not in gateways)]
 
     async def _ask_gateways(self, deployment: Key) -> None:
         """Ask the gateways of a deployment, and let it have its pass of this interval."""
