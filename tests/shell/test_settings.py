@@ -45,6 +45,7 @@ def test_the_environment_gives_defaults_and_arguments_go_before_it() -> None:
         ([*IMAGES, "--http-port", "http"], "--http-port is 'http': it must be a number from 0 to 65535"),
         ([*IMAGES, "--resync-seconds", "0"], "--resync-seconds is '0'"),
         ([*IMAGES, "--scrape-seconds", "-1"], "--scrape-seconds is '-1'"),
+        ([*IMAGES, "--scrape-seconds", "16"], "--scrape-seconds is '16': it must be a number from 0 to 15"),
         ([*IMAGES, "--resync-seconds", "nan"], "--resync-seconds is 'nan'"),
         ([*IMAGES, "--log-level", "loud"], "--log-level is 'loud': it must be one of debug"),
         ([*IMAGES, "--image-pull-policy", "always"], "--image-pull-policy is 'always'"),

@@ -16,6 +16,8 @@ ENVIRONMENT_PREFIX: Final = "GPTOSS_"
 PULL_POLICIES: Final = ("Always", "IfNotPresent", "Never")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("plain", "json")
+SCRAPE_MAX_SECONDS: Final = 15.0
+"""Half of the time within which two documents must follow each other, so that one may be missed."""
 ALL_ADDRESSES: Final = "0.0.0.0"  # noqa: S104  (the kubelet and Prometheus ask from outside the pod)
 
 
@@ -112,7 +114,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         http_host=given.http_host,
         http_port=int(_number("--http-port", given.http_port, 0, 65535)),
         resync_seconds=_number("--resync-seconds", given.resync_seconds, 1, 86400),
-        scrape_seconds=_number("--scrape-seconds", given.scrape_seconds, 0, 300),
+        scrape_seconds=_number("--scrape-seconds", given.scrape_seconds, 0, SCRAPE_MAX_SECONDS),
         prices=read_prices(given.prices),
         lease_namespace=given.lease_namespace,
         lease_name=given.lease_name,
