@@ -196,7 +196,8 @@ def test_decisions_their_terms_and_the_cost_are_shown_until_the_object_is_gone()
 
     written = status.model_dump(mode="json", by_alias=True, exclude_none=True)
     passes.hands.bodies.deliver(a_body(version=99, status=written))
-    passes.plan = Plan(status=status.model_copy(update={"cost": None}), terms={"rate": 2.0}, reason="x")
+    later = status.model_copy(update={"cost": None})
+    passes.plan = Plan(status=later, terms={"rate": 2.0}, limit=Limit.UP_STEP, reason="x")
     passes.once()
     assert value("scaling_decisions_total", direction="Up", limit="UpStep") == 1, "the same one counts once"
     assert (value("scaling_term", term="rate"), value("scaling_term", term="backlog")) == (2.0, None)
