@@ -13,6 +13,7 @@ from tests.core.builders import NOW, OPTIONS, Cluster, a_body, a_spec, seen
 
 SCHEDULE = {"name": "office", "minReplicas": 2}
 PRICE = {"capacityType": "Spot", "gpuHour": "1"}
+ON_DEMAND = {"capacityType": "OnDemand", "gpuHour": "3"}
 POOL = {"name": "h100", "nodeSelector": {"gpu": "h100"}}
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "time zone": (
@@ -42,7 +43,21 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "a budget without prices": (
         {"scaling": {"budget": {"maxHourlyCost": "40"}}},
-        "spec.scaling.budget.maxHourlyCost: nothing says what a GPU costs",
+        "spec.scaling.budget.maxHourlyCost: nothing says what an on-demand GPU costs",
+        "set spec.prices",
+    ),
+    "a budget with prices of spot machines alone": (
+        {"scaling": {"budget": {"maxHourlyCost": "40"}}, "spot": {"enabled": True}, "prices": [PRICE]},
+        "spec.scaling.budget.maxHourlyCost: nothing says what an on-demand GPU costs",
+        "set spec.prices",
+    ),
+    "a budget with a pool that has no price": (
+        {
+            "scaling": {"budget": {"maxHourlyCost": "40"}},
+            "gpu": {"pools": [POOL, {**POOL, "name": "a100"}]},
+            "prices": [{**ON_DEMAND, "pool": "h100"}],
+        },
+        "spec.scaling.budget.maxHourlyCost: nothing says what an on-demand GPU of pool a100 costs",
         "set spec.prices",
     ),
     "a price of no pool": (
@@ -105,7 +120,7 @@ def test_a_full_spec_is_accepted() -> None:
         },
         spot={"enabled": True},
         gpu={"pools": [POOL]},
-        prices=[PRICE, {**PRICE, "pool": "h100"}, {**PRICE, "zone": "a"}],
+        prices=[ON_DEMAND, PRICE, {**PRICE, "pool": "h100"}, {**PRICE, "zone": "a"}],
     )
     status = make_plan(body, seen(), OPTIONS, NOW).status
     assert status is not None

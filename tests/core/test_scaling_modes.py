@@ -3,10 +3,13 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from gptoss_operator.core.observation import ChildKey
 from gptoss_operator.core.plan import make_plan
+from gptoss_operator.core.scaling.load import NOTHING_KNOWN
 from tests.core.builders import NOW, OPTIONS, a_body, seen
-from tests.core.fleets import a_load, a_scaled_fleet, idle
+from tests.core.fleets import Fleet, a_load, a_scaled_fleet, idle
 
 
 def test_idle_goes_to_zero_and_a_held_request_brings_it_back() -> None:
@@ -106,3 +109,27 @@ def test_last_week_is_kept_in_a_config_map_and_taken_up_again() -> None:
     fleet.body["spec"]["scaling"]["prediction"] = {}
     fleet.tick()
     assert key not in fleet.children
+
+
+@pytest.mark.parametrize(("by_hand", "load"), [(6, 2.0), (1, 0.0)])
+def test_from_a_number_by_hand_the_load_goes_on_as_if_the_operator_had_just_started(by_hand: int, load: float) -> None:
+    fleet = a_scaled_fleet(4.0)
+    assert len(fleet.pods) == 4
+    scaling = fleet.body["spec"].pop("scaling")
+    fleet.body["spec"]["replicas"] = by_hand
+    fleet.load = a_load(load) if load else idle()
+    fleet.settle()
+    del fleet.body["spec"]["replicas"]
+    fleet.body["spec"]["scaling"] = scaling
+    fleet.tick(6)
+    assert len(fleet.pods) == by_hand, "neither the number of before nor a smaller one at once"
+    assert fleet.memory is not None
+    assert fleet.memory.scaling.fit.replica_seconds is not None, "what replicas can do is still known"
+
+
+@pytest.mark.parametrize(("least", "first"), [(0, 0), (1, 1)])
+def test_a_new_deployment_has_the_least_number_while_nothing_is_known(least: int, first: int) -> None:
+    fleet = Fleet(scaling={"minReplicas": least, "maxReplicas": 4})
+    fleet.load = NOTHING_KNOWN
+    fleet.tick(80)
+    assert len(fleet.pods) == first

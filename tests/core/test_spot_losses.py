@@ -9,7 +9,7 @@ import pytest
 from gptoss_operator.core.objects import NodeCondition, NodeStatus, PodCondition
 from gptoss_runtime.contract import Notice, NoticeKind
 from tests.core.builders import a_state
-from tests.core.fleets import a_spot_fleet, spot_slots
+from tests.core.fleets import Fleet, a_load, a_scaled_fleet, a_spot_fleet, spot_slots
 
 
 def counts(plan: Any) -> tuple[int, list[str]]:  # noqa: ANN401 - a plan
@@ -156,3 +156,42 @@ def test_a_pass_without_nodes_says_nothing_of_machines() -> None:
     fleet.look = lambda: observation  # type: ignore[method-assign]
     plan = fleet.pass_once()
     assert (plan.applies, plan.deletes) == ((), ())
+
+
+def a_fleet_with_a_silent_node() -> tuple[Fleet, int]:
+    """Return a fleet of three under load, one of them on a node that will never answer again, and its slot."""
+    fleet = a_scaled_fleet(3.0)
+    victim = max(fleet.pods)
+    name = fleet.pods[victim].spec.node_name
+    silent = NodeCondition(type="Ready", status="Unknown", last_transition_time=fleet.now)
+    fleet.nodes[name] = msgspec.structs.replace(fleet.nodes[name], status=NodeStatus(conditions=(silent,)))
+    fleet.unready = {victim}
+    fleet.tick(24)
+    assert fleet.status["ready"] == "3/3"
+    assert len(fleet.pods) == 4
+    return fleet, victim
+
+
+def test_a_lost_replica_keeps_others_only_for_a_while() -> None:
+    fleet, victim = a_fleet_with_a_silent_node()
+    fleet.load = a_load(0.3)
+    fleet.tick(400)
+    assert fleet.status["desiredReplicas"] == 1
+    assert fleet.status["readyReplicas"] == 1
+    del fleet.nodes[fleet.pods[victim].spec.node_name]
+    fleet.tick()
+    assert victim not in fleet.pods, "its node is gone: it goes as well"
+
+
+def test_a_rollout_does_not_wait_for_a_lost_replica() -> None:
+    fleet, victim = a_fleet_with_a_silent_node()
+    lost = fleet.pods[victim]
+    fleet.body["spec"]["image"] = "server:2"
+    for _ in range(100):
+        # Nobody ends its pod: its kubelet does not answer.
+        fleet.tick()
+        fleet.pods[victim] = lost
+        assert fleet.status["readyReplicas"] >= 2
+    revision = fleet.status["revision"]
+    others = [pod for slot, pod in fleet.pods.items() if slot != victim]
+    assert [pod.metadata.labels["gptoss.dev/revision"] for pod in others] == [revision] * 3

@@ -168,3 +168,21 @@ def test_objects_of_an_earlier_release_have_no_place_and_stay_as_they_are() -> N
     assert not any(name in labels for name in ("gptoss.dev/capacity-type", "gptoss.dev/zone", "gptoss.dev/pool"))
     manifest = next(a.manifest for a in fleet.plans[0].applies if a.key.name == "chat-r0")
     assert "affinity" not in manifest["spec"]["template"]["spec"]
+
+
+def test_the_last_decision_is_not_about_spot_machines_any_more_when_there_are_none() -> None:
+    fleet = a_spot_fleet()
+    assert fleet.status["lastDecision"]["reason"].startswith("4 replicas are asked for: 1 on demand and 3 on spot; ")
+    fleet.body["spec"]["spot"]["enabled"] = False
+    fleet.settle()
+    assert fleet.status["lastDecision"]["reason"] == "4 replicas are asked for"
+    assert set(fleet.kinds()) <= {"", "on-demand"}
+
+
+def test_many_replicas_of_one_kind_share_an_event() -> None:
+    fleet = Fleet(replicas=200)
+    plan = fleet.tick()
+    (message,) = (note.message for note in plan.notes if note.reason == "ReplicaCreated")
+    assert message.startswith("Create chat-r0, chat-r1, ")
+    assert message.endswith(", chat-r19 and 180 more: 200 replicas are asked for")
+    assert len(plan.reason) < 4000

@@ -190,11 +190,11 @@ class ZoneStatus(ApiModel):
     pool: str = ""
     """Pool of GPUs. Empty: there is but one."""
     interruptions_per_hour: str
-    """Machines taken away per replica-hour, as it is reckoned with."""
+    """How often machines there are taken away, those within three minutes together, as it is reckoned with."""
     exposure_hours: str
-    """Replica-hours there, older ones counting less."""
+    """Hours with at least one replica there, older ones counting less."""
     events: str
-    """Interruptions there, older ones counting less."""
+    """Interruptions there, those within three minutes being one, older ones counting less."""
     suspect_until: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
     """Until when it is avoided, since it took a machine away."""
     blocked_until: str | None = Field(default=None, json_schema_extra={"format": "date-time"})

@@ -1,7 +1,7 @@
 """What the schema cannot check of scaling, machines and prices."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from gptoss_operator.api.placement import PriceSpec
@@ -19,7 +19,7 @@ def check(spec: GptOssSpec, common_prices: Iterable[PriceSpec]) -> None:
     _unique("spec.gpu.pools", pools)
     _unique("spec.spot.labels", [label.key for label in spec.spot.labels])
     if spec.scaling:
-        _check_scaling(spec.scaling, has_prices=bool(spec.prices or tuple(common_prices)))
+        _check_scaling(spec.scaling, pools, (*spec.prices, *common_prices))
     for index, price in enumerate(spec.prices):
         if price.pool is not None and price.pool not in pools:
             raise InvalidSpec(
@@ -28,11 +28,16 @@ def check(spec: GptOssSpec, common_prices: Iterable[PriceSpec]) -> None:
     _unique("spec.prices", [f"{p.capacity_type} {p.pool or ''} {p.zone or ''}".strip() for p in spec.prices])
 
 
-def _check_scaling(scaling: ScalingSpec, *, has_prices: bool) -> None:
-    if scaling.budget.max_hourly_cost is not None and not has_prices:
-        raise InvalidSpec(
-            "spec.scaling.budget.maxHourlyCost: nothing says what a GPU costs: set spec.prices, or the chart's prices"
-        )
+def _check_scaling(scaling: ScalingSpec, pools: Sequence[str], prices: Iterable[PriceSpec]) -> None:
+    if scaling.budget.max_hourly_cost is not None:
+        # On-demand machines are the dearest, and any replica may get one.
+        priced = {price.pool for price in prices if price.capacity_type == "OnDemand"}
+        unpriced = [] if None in priced else [pool for pool in pools if pool not in priced]
+        if not priced or unpriced:
+            raise InvalidSpec(
+                "spec.scaling.budget.maxHourlyCost: nothing says what an on-demand GPU"
+                f"{f' of pool {unpriced[0]}' if unpriced else ''} costs: set spec.prices, or the chart's prices"
+            )
     _unique("spec.scaling.schedules", [schedule.name for schedule in scaling.schedules])
     for schedule in scaling.schedules:
         _check_schedule(schedule)

@@ -21,7 +21,7 @@ from gptoss_operator.core.placement.places import PlacedReplica
 from gptoss_operator.core.placement.policy import PlacementPolicy
 from gptoss_operator.core.policies import placement_policy, prices_of, scaling_policy
 from gptoss_operator.core.render.options import RenderOptions
-from gptoss_operator.core.scaling.decision import ScaleDecision
+from gptoss_operator.core.scaling.decision import ScaleDecision, ScalingMemory
 from gptoss_operator.core.scaling.policy import ScalingPolicy
 from gptoss_operator.core.scaling.replicas import decide_replicas
 from gptoss_operator.core.starts import cold_start, watch_starts
@@ -78,6 +78,7 @@ def decide(
             revision,
             cold_start=start,
             replica_hourly_cost=dearest(prices, places.pools, spot=places.spot),
+            now=at,
         )
         if places.spot and memory.scaling.since is None and before.last_decision:
             # Spot replicas beyond the target are not what a new process has to keep.
@@ -85,6 +86,10 @@ def decide(
         scale = decide_replicas(policy, seen.load, supply, memory.scaling, at)
         memory = replace(memory, scaling=scale.memory)
     target = scale.replicas if scale else desired_replicas(spec)
+    if scale is None:
+        # What the load asked for earlier is old when it is followed again. What replicas can do stays known.
+        learnt = ScalingMemory(target=target, fit=memory.scaling.fit, week=memory.scaling.week)
+        memory = replace(memory, scaling=learnt)
     placement = decide_placement(
         places,
         target,

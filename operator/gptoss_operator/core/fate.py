@@ -23,6 +23,8 @@ class Fate:
     words: str
     machine_goes: bool = True
     """Whether its machine goes or is gone, as far as it is known, and not only its pod."""
+    since: datetime | None = None
+    """When it was lost. None: nobody says so, or it is not lost."""
 
     @property
     def is_silence(self) -> bool:
@@ -81,9 +83,12 @@ def _gone(pod: Pod) -> Fate:
 
 def _node_silent(node: Node | None) -> Fate | None:
     """Return that the kubelet does not answer. It may come back."""
-    if node is None or not any(c.type == "Ready" and c.status != "True" for c in node.status.conditions):
+    conditions = node.status.conditions if node else ()
+    silent = next((c for c in conditions if c.type == "Ready" and c.status != "True"), None)
+    if node is None or silent is None:
         return None
-    return Fate(stage=Stage.LOST, words=f"its node {node.metadata.name} is not ready")
+    words = f"its node {node.metadata.name} is not ready"
+    return Fate(stage=Stage.LOST, words=words, since=silent.last_transition_time)
 
 
 def _silent(replica: Replica, pod: Pod, seen: Observation) -> Fate | None:
@@ -91,4 +96,4 @@ def _silent(replica: Replica, pod: Pod, seen: Observation) -> Fate | None:
     if pod.metadata.uid not in seen.unreachable or not replica.ready:
         return None
     words = "neither the operator nor a gateway reaches it, though its node does not say that anything is wrong"
-    return Fate(stage=Stage.LOST, words=words, machine_goes=False)
+    return Fate(stage=Stage.LOST, words=words, machine_goes=False, since=seen.unreachable[pod.metadata.uid])

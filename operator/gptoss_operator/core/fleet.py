@@ -3,7 +3,7 @@
 Progress is derived from what is seen alone, so it may be called after any interruption.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -97,12 +97,18 @@ def replicas_of(seen: Observation, now: datetime) -> tuple[Replica, ...]:
 
 
 def decide_fleet(
-    creates: Sequence[Create], removes: Sequence[Remove], replicas: Sequence[Replica], revision: str
+    creates: Sequence[Create],
+    removes: Sequence[Remove],
+    replicas: Sequence[Replica],
+    revision: str,
+    *,
+    lost: Collection[int] = (),
 ) -> tuple[Step, ...]:
     """Return the next step of every slot that is or should be taken.
 
     Creates and removes as the placement says. Replaces one ready replica at a time, and only while all others are
-    ready; one that is not ready has nothing to lose and is replaced at once.
+    ready; one that is not ready has nothing to lose and is replaced at once. The slots of those that are `lost`, which
+    have successors, are not waited for.
     """
     why = {remove.slot: remove.reason for remove in removes}
     existing = [replica for replica in replicas if replica.exists]
@@ -113,7 +119,7 @@ def decide_fleet(
         sorted(
             (
                 *(_step(r, Action.REMOVE, why[r.slot]) for r in existing if r.slot in why),
-                *_updates(kept, revision, all_there=not creates),
+                *_updates(kept, revision, all_there=not creates, lost=lost),
                 *(
                     Step(slot=slot, action=Action.CREATE, reason=create.reason, place=create.place)
                     for slot, create in zip(slots, creates, strict=True)
@@ -133,9 +139,9 @@ def held_back(steps: Iterable[Step], why: str) -> tuple[Step, ...]:
     )
 
 
-def _updates(kept: Sequence[Replica], revision: str, *, all_there: bool) -> Iterable[Step]:
+def _updates(kept: Sequence[Replica], revision: str, *, all_there: bool, lost: Collection[int]) -> Iterable[Step]:
     """Yield the steps that bring `kept` to `revision`, at most one of which takes a ready replica away."""
-    may_disturb = all_there and all(replica.ready for replica in kept)
+    may_disturb = all_there and all(replica.ready for replica in kept if replica.slot not in lost)
     for replica in kept:
         action = update_action(replica, revision)
         if action is Action.KEEP:

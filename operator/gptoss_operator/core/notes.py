@@ -18,6 +18,8 @@ STEP_REASONS = {
     Action.REPLACE_POD: Reason.REPLICA_REPLACED,
 }
 """Steps that users are told of."""
+NAMED_AT_MOST = 20
+"""Replicas of one event that it names. Why is said after them, and an event is cut at 1,024 characters."""
 
 
 def notes_of(
@@ -52,13 +54,22 @@ def _scaled(decided: Decided, before: GptOssStatus, after: GptOssStatus, prefix:
 
 
 def _steps(owner: Owner, decided: Decided, steps: Sequence[Step]) -> Iterable[Note]:
+    """Yield what is done. Replicas that the same is done with for the same reason share an event."""
+    done: dict[tuple[Action, Reason, str], list[str]] = {}
     for step in steps:
         if reason := STEP_REASONS.get(step.action):
             if step.action is Action.REMOVE and step.slot in decided.fates:
                 reason = Reason.REPLACED_EARLY
-            action = step.action.title().replace("-", "")
-            message = f"{action} {replica(owner.name, step.slot)}: {step.reason}"
-            yield Note(type="Normal", reason=reason, action=action, message=message)
+            done.setdefault((step.action, reason, step.reason), []).append(replica(owner.name, step.slot))
+    for (step_action, reason, why), replicas in done.items():
+        action = step_action.title().replace("-", "")
+        yield Note(type="Normal", reason=reason, action=action, message=f"{action} {_named(replicas)}: {why}")
+
+
+def _named(replicas: Sequence[str]) -> str:
+    """Return the first of some replicas by name, and how many more there are."""
+    more = len(replicas) - NAMED_AT_MOST
+    return ", ".join(replicas[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 def _silent(owner: Owner, decided: Decided) -> Iterable[Note]:

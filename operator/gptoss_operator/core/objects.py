@@ -162,12 +162,14 @@ class NodeSpec(Struct, frozen=True):
     taints: tuple[Taint, ...] = ()
 
 
-class NodeCondition(Struct, frozen=True):
+class NodeCondition(Struct, frozen=True, rename="camel"):
     """What the kubelet or the node controller says of a node."""
 
     type: str
     status: str
     reason: str = ""
+    last_transition_time: datetime | None = None
+    """When `status` last changed."""
 
 
 class NodeStatus(Struct, frozen=True):

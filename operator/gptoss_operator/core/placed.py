@@ -20,6 +20,8 @@ from gptoss_operator.core.scaling.supply import ColdStart, Supply
 
 WAITS_FOR_A_PERSON: Final = (Reason.VOLUME_NOT_FOUND, Reason.POD_NOT_CREATED)
 """Why a pod has no machine although there may be enough: another machine would not help."""
+LOSS_SECONDS: Final = 600.0
+"""How long the loss of a replica keeps others from being removed. A node may stay silent for ever."""
 
 
 def fates_of(replicas: Sequence[Replica], seen: Observation, spec: GptOssSpec, now: datetime) -> Mapping[int, Fate]:
@@ -61,6 +63,7 @@ def supply_of(
     *,
     cold_start: ColdStart,
     replica_hourly_cost: float | None,
+    now: float,
 ) -> Supply:
     """Return what there is to serve the load. A replica that is about to go, or is gone, is no supply."""
     stays = [r for r in placed if r.stage not in (Stage.DOOMED, Stage.LOST)]
@@ -69,10 +72,16 @@ def supply_of(
         existing=len(stays),
         ready=sum(r.stage is Stage.READY for r in stays),
         starting=sum(r.stage in (Stage.PENDING, Stage.STARTING) for r in stays),
-        unsettled=outdated or len(stays) < len(placed),
+        unsettled=outdated or any(_is_loss(r, now) for r in placed),
         replica_hourly_cost=replica_hourly_cost,
         cold_start=cold_start,
     )
+
+
+def _is_loss(replica: PlacedReplica, now: float) -> bool:
+    """Return whether a replica is about to go, or was lost a moment ago."""
+    lost_lately = replica.stage is Stage.LOST and now - replica.since < LOSS_SECONDS
+    return replica.stage is Stage.DOOMED or lost_lately
 
 
 def dearest(prices: Prices, pools: Sequence[str], *, spot: bool) -> float | None:
@@ -88,7 +97,7 @@ def _placed(replica: Replica, fate: Fate | None, seen: Observation, spec: GptOss
     load = seen.load.replicas.get(replica.slot)
     created = replica.workload.object.metadata.creation_timestamp if replica.workload else None
     created_at = (created or now).timestamp()
-    stage, since = (fate.stage, None) if fate else _stage(replica)
+    stage, since = (fate.stage, fate.since) if fate else _stage(replica)
     return PlacedReplica(
         slot=replica.slot,
         place=replica.place,

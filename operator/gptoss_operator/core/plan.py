@@ -37,6 +37,7 @@ from gptoss_operator.core.notes import notes_of, notes_of_dry_run
 from gptoss_operator.core.objects import Pod
 from gptoss_operator.core.observation import ChildKey, Manifest, Observation
 from gptoss_operator.core.parse import parse_spec, parse_status
+from gptoss_operator.core.placement.places import Stage
 from gptoss_operator.core.policies import gpus_of_replica
 from gptoss_operator.core.render.disruption import disruption_budget
 from gptoss_operator.core.render.gateway import gateway_config, gateway_deployment
@@ -95,7 +96,8 @@ def make_plan(
         memory=recall_week(memory or remembered(before, now), seen),
         now=now,
     )
-    steps = decide_fleet(decided.placement.creates, decided.placement.removes, replicas, revision)
+    lost = [slot for slot, fate in decided.fates.items() if fate.stage is Stage.LOST]
+    steps = decide_fleet(decided.placement.creates, decided.placement.removes, replicas, revision, lost=lost)
     weights = decide_weights(spec, image, before=before, seen=seen, options=options, now=now)
     if weights.hold_back:
         steps = held_back(steps, weights.hold_back)

@@ -44,8 +44,12 @@ def reason_of(
     findings: Sequence[Finding],
 ) -> str:
     """Return what a pass does and why. A quiet one says why it is quiet."""
-    done = [f"{s.action} slot {s.slot}: {s.reason}" for s in steps if s.action not in (Action.KEEP, Action.HOLD)]
-    stepped = {str(s.slot) for s in steps if s.action not in (Action.KEEP, Action.HOLD)}
+    moving = [s for s in steps if s.action not in (Action.KEEP, Action.HOLD)]
+    slots: dict[tuple[Action, str], list[str]] = {}
+    for step in moving:
+        slots.setdefault((step.action, step.reason), []).append(str(step.slot))
+    done = [f"{action} slot {', '.join(about)}: {why}" for (action, why), about in slots.items()]
+    stepped = {str(step.slot) for step in moving}
     done += [
         f"apply {a.key.kind} {a.key.name}: {a.reason}"
         for a in applies

@@ -79,7 +79,7 @@ def _decision(
     """
     last = before.last_decision
     # What is not chosen by us is no decision: a replica that somebody else has deleted is made anew.
-    ours = decided.places.spot or decided.fates
+    ours = decided.places.spot or before.spot or decided.fates
     moves = [s for s in steps if s.action in (Action.CREATE, Action.REMOVE)] if ours and not dry_run else []
     previous = last.replicas if last else before.desired_replicas or 0
     if last and decided.target == last.replicas and dry_run == bool(last.dry_run) and not moves:
@@ -101,7 +101,9 @@ def _reason(decided: Decided, moves: Iterable[Step]) -> str:
     """Return why so many, why there, and of each replica that comes or goes what this does not say."""
     sentences = [decided.reason]
     if decided.places.spot:
-        sentences.append(decided.placement.reason)
+        # The number that a person asks for is a part of it.
+        earlier = [] if decided.placement.reason.startswith(decided.reason) else sentences
+        sentences = [*earlier, decided.placement.reason]
     sentences += [move.reason for move in moves if decided.places.spot or move.slot in decided.fates]
     sentences += [decided.fates[slot].words for slot in decided.silent]
     return "; ".join(dict.fromkeys(sentences))
