@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 KNOWN = range(1, 36)
-"""Mistakes that were found in other autoscalers, in documents or in code; docs/reference/scaling-mistakes.md lists them."""
+"""What went wrong in other autoscalers; docs/reference/scaling-mistakes.md lists it."""
 
 
 def test_every_known_mistake_has_a_test() -> None:

@@ -14,7 +14,7 @@ from gptoss_operator.shell.reconcile import Reconciler
 from gptoss_operator.shell.store import Key
 from gptoss_operator.shell.telemetry import Telemetry
 from tests.shell.builders import OWNER, a_body, a_child, an_object, in_virtual_time
-from tests.shell.test_carry_out import Recorder, hands_of
+from tests.shell.recorder import Recorder, hands_of
 
 
 CHAT = Key("demo", "chat")
