@@ -1,7 +1,6 @@
 """What a test sends to the API server, written down."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gptoss_operator.api.status import GptOssStatus, Reason
 from gptoss_operator.core.actions import Apply, Delete, Note, Plan, digest_of
@@ -13,6 +12,10 @@ from gptoss_operator.shell.cluster import Cluster
 from gptoss_operator.shell.ledger import Ledger
 from gptoss_operator.shell.store import Key
 from tests.shell.builders import OWNER, a_body, an_object, in_virtual_time
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 CHAT = Key("demo", "chat")
