@@ -53,13 +53,20 @@ def remove_spot(draft: Draft, wanted: int) -> None:
     """
     market = draft.market
     there = total(present(replica, market) for replica in draft.spot) + draft.created(CapacityType.SPOT)
-    left = list(draft.spot)
-    while there > wanted and left:
-        replica = min(left, key=lambda r: _order(draft, r))
-        left.remove(replica)
-        without = there - present(replica, market)
-        if without >= wanted and not _moves(draft, replica) and draft.remove(replica, surplus(draft.target)):
-            there = without
+    while there > wanted:
+        gone = _remove_first(draft, there, wanted)
+        if gone is None:
+            return
+        there -= present(gone, market)
+
+
+def _remove_first(draft: Draft, there: float, wanted: int) -> PlacedReplica | None:
+    """Remove the first one without which those that count as `there` are enough, and return it. None: there is none."""
+    for replica in sorted(draft.spot, key=lambda r: _order(draft, r)):
+        enough = there - present(replica, draft.market) >= wanted
+        if enough and not _moves(draft, replica) and draft.remove(replica, surplus(draft.target)):
+            return replica
+    return None
 
 
 def _order(draft: Draft, replica: PlacedReplica) -> tuple[int, bool, int, float, int]:
