@@ -25,13 +25,13 @@ def spot(zone: str = "", pool: str = "") -> Place:
     return Place(capacity=CapacityType.SPOT, zone=zone, pool=pool)
 
 
+POLICY = PlacementPolicy(
+    spot=True, zones=ZONES, prices=PRICES, pending_seconds=90.0, max_extra=2, shortfall_penalty=3.0
+)
+
+
 def a_policy(**changes: object) -> PlacementPolicy:
-    return replace(
-        PlacementPolicy(
-            spot=True, zones=ZONES, prices=PRICES, pending_seconds=90.0, max_extra=2, shortfall_penalty=3.0
-        ),
-        **changes,
-    )  # type: ignore[arg-type]
+    return replace(POLICY, **changes)  # type: ignore[arg-type]
 
 
 def a_replica(
