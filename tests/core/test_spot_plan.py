@@ -186,3 +186,11 @@ def test_many_replicas_of_one_kind_share_an_event() -> None:
     assert message.startswith("Create chat-r0, chat-r1, ")
     assert message.endswith(", chat-r19 and 180 more: 200 replicas are asked for")
     assert len(plan.reason) < 4000
+
+
+def test_an_on_demand_replica_that_came_before_the_spot_ones_is_no_shortage_of_them() -> None:
+    fleet = Fleet(scaling={"minReplicas": 1}, spot={"enabled": True, "baseOnDemand": 0}, prices=PRICES)
+    for _ in range(240):
+        fleet.tick()
+        assert fleet.condition("CapacityAvailable")[:2] == ("True", "MachinesCome")
+    assert fleet.kinds() == {"spot": 1}

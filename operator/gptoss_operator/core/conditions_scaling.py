@@ -7,6 +7,7 @@ from gptoss_operator.api.status import ConditionType, Reason
 from gptoss_operator.core.conditions import Finding
 from gptoss_operator.core.decide import Decided
 from gptoss_operator.core.health import PENDING_TOO_LONG
+from gptoss_operator.core.placement.cover import missing
 from gptoss_operator.core.placement.market import ON_DEMAND_ZONE
 from gptoss_operator.core.placement.places import CapacityType, Stage
 from gptoss_operator.core.scaling.decision import Limit
@@ -74,6 +75,7 @@ def _capacity(decided: Decided) -> Iterable[Finding]:
         for key, zone in decided.placement.memory.zones.items()
         if key[0] != ON_DEMAND_ZONE and zone.blocked_until is not None and now < zone.blocked_until
     )
+    # On-demand replicas also come first where nothing is ready yet, and stay for a while: that alone is no shortage.
     terms = decided.placement.terms
     if stuck:
         reason = Reason.MACHINES_SHORT
@@ -81,7 +83,7 @@ def _capacity(decided: Decided) -> Iterable[Finding]:
             f"{len(stuck)} replicas wait for on-demand machines for more than {overdue:.0f} s: see why with "
             "`kubectl describe pod`, and raise the quota or add a node pool"
         )
-    elif blocked or terms.on_demand > terms.base:
+    elif blocked or (terms.on_demand > terms.base and missing(terms.spot - terms.extra, terms.cover)):
         where = f" in {', '.join(blocked)}" if blocked else ""
         stand_in = "on-demand machines stand in" if decided.places.fallback else "replicas wait (spec.spot.fallback)"
         reason, message = Reason.SPOT_SHORT, f"spot machines are short{where}: {stand_in}"
