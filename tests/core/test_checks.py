@@ -75,6 +75,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.gpu.pools: 'h100' is there twice",
         "take one of them out",
     ),
+    "a zone twice": (
+        {"spot": {"zones": ["a", "b", "a"]}},
+        "spec.spot.zones: 'a' is there twice",
+        "take one of them out",
+    ),
+    "a zone without a name": (
+        {"spot": {"zones": [""]}},
+        "spec.spot.zones.0: String should have at least 1 character",
+        "correct it",
+    ),
     "two labels of one key": (
         {"spot": {"labels": [{"key": "kind", "spot": ["a"]}, {"key": "kind", "spot": ["b"]}]}},
         "spec.spot.labels: 'kind' is there twice",

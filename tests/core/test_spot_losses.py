@@ -91,6 +91,18 @@ def test_a_replica_that_was_removed_is_no_interruption_when_its_node_goes_too() 
     assert [zone["events"] for zone in fleet.status["zones"]] == ["0.00"] * len(fleet.status["zones"])
 
 
+def test_a_machine_that_goes_after_its_pod_was_deleted_is_no_interruption() -> None:
+    fleet = a_spot_fleet()
+    victim = spot_slots(fleet)[0]
+    pod = fleet.pods[victim]
+    deleted = msgspec.structs.replace(pod.metadata, deletion_timestamp=fleet.now)
+    fleet.pods[victim] = msgspec.structs.replace(pod, metadata=deleted)
+    fleet.tick()
+    fleet.take_node(victim)
+    fleet.settle()
+    assert "ZoneSuspect" not in [reason for reason, _ in fleet.notes()]
+
+
 def test_a_pod_whose_node_is_not_seen_yet_is_no_loss() -> None:
     fleet = a_spot_fleet()
     fleet.body["spec"]["scaling"] = {"minReplicas": 5, "maxReplicas": 5}

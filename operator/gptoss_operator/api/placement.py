@@ -8,6 +8,7 @@ from gptoss_operator.api.base import ApiModel, LabelValue, Price
 
 
 LabelKey = Annotated[str, Field(pattern=r"^([a-z0-9.-]+/)?[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$", max_length=317)]
+ZoneName = Annotated[str, Field(min_length=1, max_length=63)]
 PoolName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
 
 
@@ -48,7 +49,7 @@ class SpotSpec(ApiModel):
     """How long an on-demand replica stays at least until it leaves for a spot one."""
     max_extra: int = Field(default=4, ge=0, le=100)
     """Most spot replicas beyond the number that is needed, against losses that are to be expected."""
-    zones: tuple[LabelValue, ...] = Field(default=(), max_length=64)
+    zones: tuple[ZoneName, ...] = Field(default=(), max_length=64)
     """Zones to spread spot replicas over. Default: those of the nodes and prices that are known."""
     zone_suspect_seconds: int = Field(default=180, ge=0, le=86400)
     """How long a zone that took a machine away is avoided."""

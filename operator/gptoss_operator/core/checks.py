@@ -17,6 +17,7 @@ def check(spec: GptOssSpec, common_prices: Iterable[PriceSpec]) -> None:
     """
     pools = [pool.name for pool in spec.gpu.pools]
     _unique("spec.gpu.pools", pools)
+    _unique("spec.spot.zones", spec.spot.zones)
     _unique("spec.spot.labels", [label.key for label in spec.spot.labels])
     if spec.scaling:
         _check_scaling(spec.scaling, pools, (*spec.prices, *common_prices))

@@ -84,9 +84,9 @@ def _capacity(decided: Decided) -> Iterable[Finding]:
             "`kubectl describe pod`, and raise the quota or add a node pool"
         )
     elif blocked or (terms.on_demand > terms.base and missing(terms.spot - terms.extra, terms.cover)):
-        where = f" in {', '.join(blocked)}" if blocked else ""
+        why = f"are short in {', '.join(blocked)}" if blocked else "are short, or their price does not pay for losses"
         stand_in = "on-demand machines stand in" if decided.places.fallback else "replicas wait (spec.spot.fallback)"
-        reason, message = Reason.SPOT_SHORT, f"spot machines are short{where}: {stand_in}"
+        reason, message = Reason.SPOT_SHORT, f"spot machines {why}: {stand_in}"
     else:
         message = "machines come when they are asked for"
         yield Finding(type=ConditionType.CAPACITY_AVAILABLE, holds=True, reason=Reason.MACHINES_COME, message=message)

@@ -38,12 +38,14 @@ def news_of(
     pods = {r.slot: r.pod.metadata.uid for r in replicas if r.pod is not None}
     nodes = {r.slot: r.pod.spec.node_name for r in replicas if r.pod is not None}
     at_hand = {pod.metadata.uid for pod in seen.replica_pods}
+    # Somebody has deleted them, such as a rollout: that their machines go as well is no news.
+    leaving = {pod.metadata.uid for pod in seen.replica_pods if pod.metadata.deletion_timestamp}
     told = memory.told & at_hand
     fresh = {slot: pods[slot] for slot in fates if slot in pods and pods[slot] not in told}
     on_spot = {
         pods[r.slot]: SpotPod(node=nodes[r.slot], zone=r.zone, pool=r.place.pool)
         for r in placed
-        if r.slot in pods and r.place.capacity is CapacityType.SPOT
+        if r.slot in pods and r.place.capacity is CapacityType.SPOT and pods[r.slot] not in leaving
     }
     taken = [on_spot[uid] for slot, uid in fresh.items() if uid in on_spot and fates[slot].machine_goes]
     taken += [
