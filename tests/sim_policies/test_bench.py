@@ -40,9 +40,12 @@ def test_a_peer_that_never_reaches_the_bar_is_compared_at_the_most_that_it_reach
 
 
 def test_static_is_never_compared_below_the_bar() -> None:
-    found = findings({(MEDIUM, OURS): {"u": days(40.0, attainment=0.97)}})["cheaper than static, medium"]
-    assert found.bar.value is None
-    assert "is not reached" in found.note
+    fixed = findings({(FIXED, STATIC): {"9": days(100.0, attainment=0.97)}})["cheaper than static, medium"]
+    assert fixed.bar.value is None
+    assert "no fleet of fixed size reaches 99%" in fixed.note
+    ours = findings({(MEDIUM, OURS): {"u": days(40.0, attainment=0.97)}})["cheaper than static, medium"]
+    assert ours.bar.value is None
+    assert "is not reached" in ours.note
 
 
 def test_what_was_not_run_is_not_met() -> None:

@@ -12,25 +12,22 @@ def results(cost: float, attainment: float, seeds: int = 10, spread: float = 0.0
 
 
 def test_pitfall_33_nothing_is_called_cheaper_on_too_few_seeds() -> None:
-    ours, theirs = {"u": results(50, 0.99, seeds=9)}, {"n": results(100, 0.99, seeds=9)}
     with pytest.raises(NotComparable, match="9 seeds say too little; run at least 10"):
-        saving(ours, theirs, 0.99)
+        saving({"u": results(50, 0.99, seeds=9)}, results(100, 0.99, seeds=9))
 
 
 def test_pitfall_33_nothing_is_called_cheaper_at_less_attainment() -> None:
-    ours, theirs = {"u": results(50, 0.97)}, {"n": results(100, 0.99)}
     with pytest.raises(NotComparable, match=r"attainment 99\.00% is not reached, at most 97\.00%"):
-        saving(ours, theirs, 0.99)
+        saving({"u": results(50, 0.97)}, results(100, 0.99))
 
 
 def test_pitfall_33_nothing_is_called_cheaper_over_different_seeds() -> None:
-    ours, theirs = {"u": results(50, 0.99)}, {"n": [*results(100, 0.99, seeds=9), a_result(77)]}
     with pytest.raises(NotComparable, match="2 different sets of seeds"):
-        saving(ours, theirs, 0.99)
+        saving({"u": results(50, 0.99)}, [*results(100, 0.99, seeds=9), a_result(77)])
 
 
 def test_pitfall_33_a_comparison_has_an_interval_around_what_was_measured() -> None:
-    comparison = saving({"u": results(60, 0.99, spread=0.1)}, {"n": results(100, 0.99)}, 0.99)
+    comparison = saving({"u": results(60, 0.99, spread=0.1)}, results(100, 0.99))
     assert comparison.attainment == 0.99
     assert comparison.saved.low < comparison.saved.value < comparison.saved.high
     assert comparison.saved.value == pytest.approx(1 - comparison.cost / comparison.other_cost)
@@ -38,8 +35,15 @@ def test_pitfall_33_a_comparison_has_an_interval_around_what_was_measured() -> N
 
 
 def test_equal_policies_save_nothing() -> None:
-    same = {"u": results(60, 0.99, spread=0.1)}
-    assert saving(same, same, 0.99).saved.value == pytest.approx(0)
+    same = results(60, 0.99, spread=0.1)
+    assert saving({"u": same}, same).saved.value == pytest.approx(0)
+
+
+def test_days_that_are_hard_for_both_widen_no_interval() -> None:
+    hard = [a_result(seed, cost=50, attainment=0.9 + seed / 100) for seed in range(10)]
+    theirs = [a_result(seed, cost=100, attainment=0.9 + seed / 100) for seed in range(10)]
+    saved = saving({"u": hard}, theirs).saved
+    assert [saved.low, saved.value, saved.high] == pytest.approx([0.5, 0.5, 0.5])
 
 
 def test_cost_lies_between_two_points_where_none_has_just_the_attainment() -> None:

@@ -56,7 +56,7 @@ def ours(
 
 def our_curve() -> Family:
     """Return ours over utilization and the most extra spot replicas."""
-    grid = product((0.75, 0.85, 0.95), (2, 4, 8))
+    grid = product((0.45, 0.55, 0.65, 0.75, 0.85, 0.95), (4, 8))
     return Family(
         name=OURS, points={f"u {u:g}, extra {k}": ours(utilization=u, extra=k, name=f"ours {u:g}/{k}") for u, k in grid}
     )
@@ -67,14 +67,15 @@ def our_curve_on_demand() -> Family:
     return Family(
         name=OURS_ON_DEMAND,
         points={
-            f"u {u:g}": ours(utilization=u, spot=False, name=f"ours on demand {u:g}") for u in (0.65, 0.75, 0.85, 0.95)
+            f"u {u:g}": ours(utilization=u, spot=False, name=f"ours on demand {u:g}")
+            for u in (0.45, 0.55, 0.65, 0.75, 0.85)
         },
     )
 
 
 def static_curve(sizing: Sizing) -> Family:
     """Return fleets of fixed size around what the busiest minutes take."""
-    sizes = range(max(1, sizing.replicas - 4), sizing.replicas + 3)
+    sizes = range(max(1, sizing.replicas - 2), sizing.replicas + 8)
     return Family(name=STATIC, points={str(size): Static(replicas=size) for size in sizes})
 
 

@@ -23,8 +23,6 @@ STATIC_SAVED, HEDGE_SAVED, HEDGE_DEARER, ON_DEMAND_SAVED, POINTS = 55.0, 8.0, -1
 MEDIUM, CALM, HARSH, FIXED = "medium (synthetic)", "calm (synthetic)", "harsh (synthetic)", "on demand"
 RECORDED, RECORDED_FIXED = "recorded", "recorded, on demand"
 
-ROUNDING = 1e-9
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -59,46 +57,43 @@ def at_the_bar(curve: Curve) -> Sequence[Result]:
     return curve[best]
 
 
-def comparable(curve: Curve, other: Curve) -> float:
-    """Return the attainment to compare at: the bar, or the most that both reach whichever seed is left out."""
-    return min(BAR, _reached(curve), _reached(other))
-
-
-def _reached(curve: Curve) -> float:
-    seeds = {result.seed for results in curve.values() for result in results}
-    return (
-        min(
-            max(fmean(result.attainment for result in results if result.seed != left) for results in curve.values())
-            for left in seeds
-        )
-        - ROUNDING
-    )
-
-
 def _beside_static(curves: Curves, ours: str, fixed: str) -> list[Finding]:
+    """Return the bars beside the smallest fleet of fixed size that reaches the bar."""
     label = ours.split(" ", 1)[0]
-    found = [_saved(curves, (ours, OURS), (fixed, STATIC), f"cheaper than static, {label}", STATIC_SAVED, at=BAR)]
-    name, value, note = f"p99 of TTFT beyond static's, {label}", None, "not run"
-    if (ours, OURS) in curves and (fixed, STATIC) in curves:
-        mine, others = at_the_bar(curves[ours, OURS]), at_the_bar(curves[fixed, STATIC])
+
+    def saved() -> tuple[float, str]:
+        return _saving(curves[ours, OURS], smallest())
+
+    def later() -> tuple[float, str]:
+        mine, others = at_the_bar(curves[ours, OURS]), smallest()
         value = fmean(result.ttft_p99 for result in mine) - fmean(result.ttft_p99 for result in others)
-        note = f"{mine[0].policy} beside {others[0].policy}, means over seeds"
-    return [*found, Finding(bar=Bar(name=name, value=value, unit="s", op=Op.AT_MOST, bar=1.0), note=note)]
+        return value, f"{mine[0].policy} beside {others[0].policy}, means over seeds"
+
+    def smallest() -> Sequence[Result]:
+        found = at_the_bar(curves[fixed, STATIC])
+        reached = fmean(result.attainment for result in found)
+        if reached < BAR:
+            raise NotComparable(f"no fleet of fixed size reaches {BAR:.0%}, {found[0].policy} has {reached:.2%}")
+        return found
+
+    return [
+        _found(f"cheaper than static, {label}", saved, "%", Op.AT_LEAST, STATIC_SAVED),
+        _found(f"p99 of TTFT beyond static's, {label}", later, "s", Op.AT_MOST, 1.0),
+    ]
 
 
-def _saved(
-    curves: Curves, mine: tuple[str, str], other: tuple[str, str], name: str, bar: float, *, at: float | None = None
-) -> Finding:
-    """Return how much is saved at equal attainment: at `at`, or at the most that both reach up to the bar."""
+def _saved(curves: Curves, mine: tuple[str, str], other: tuple[str, str], name: str, bar: float) -> Finding:
+    """Return how much is saved at the attainment of the other's setting at the bar, or of its best one."""
+    return _found(name, lambda: _saving(curves[mine], at_the_bar(curves[other])), "%", Op.AT_LEAST, bar)
 
-    def value() -> tuple[float, str]:
-        curve, beside = curves[mine], curves[other]
-        attainment = comparable(curve, beside) if at is None else at
-        found = saving(curve, beside, attainment)
-        note = f"{found.saved.text(100)} at {attainment:.2%}: {found.cost:.0f} $ and {found.other_cost:.0f} $"
-        return 100 * found.saved.low, note
 
-    return _found(name, value, "%", Op.AT_LEAST, bar)
+def _saving(curve: Curve, other: Sequence[Result]) -> tuple[float, str]:
+    found = saving(curve, other)
+    note = (
+        f"{found.saved.text(100)} at {found.attainment:.2%}: {found.cost:.0f} $, "
+        f"{other[0].policy} {found.other_cost:.0f} $"
+    )
+    return 100 * found.saved.low, note
 
 
 def _actions(curves: Curves) -> list[Finding]:

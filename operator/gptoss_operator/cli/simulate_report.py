@@ -51,19 +51,19 @@ def _compared(groups: Groups) -> str:
     """Return what may be said of who is cheaper: at the attainment of the user's policy, or why nothing may."""
     (name, ours), *others = groups.items()
     (results,) = ours.values()
-    reached = sum(result.attainment for result in results) / len(results)
     if len(results) < LEAST_SEEDS:
         return f"Costs are not compared: that takes {LEAST_SEEDS} seeds at least (--seeds {LEAST_SEEDS})."
     lines = []
     for other, curve in others:
         try:
-            found = saving(ours, curve, reached)
+            found = saving(curve, results)
         except NotComparable as error:
             lines.append(f"{name} and {other}: costs are not compared: {error}")
         else:
             lines.append(
-                f"{name} costs {found.cost:.2f}, {other} {found.other_cost:.2f} at {reached:.2%} in time: "
-                f"saves {found.saved.text(100, ' %')}, 95 % interval over {found.saved.seeds} seeds"
+                f"at {found.attainment:.2%} in time, {name} costs {found.other_cost:.2f} and {other} {found.cost:.2f}: "
+                f"{other} saves {found.saved.text(100, ' %')} (below zero: costs more), 95 % interval over "
+                f"{found.saved.seeds} seeds"
             )
     return "\n".join(lines)
 

@@ -52,22 +52,24 @@ class Comparison:
     """Share of the other's cost that is saved; below zero: dearer."""
 
 
-def saving(curve: Curve, other: Curve, attainment: float) -> Comparison:
-    """Return how much cheaper `curve` is than `other` where both reach `attainment`.
+def saving(curve: Curve, other: Sequence[Result]) -> Comparison:
+    """Return how much cheaper `curve` is than one setting of another policy where it reaches as much as that does.
 
-    Raises NotComparable when the seeds are not the same, too few, or one of them never reaches it.
+    The attainment is the other's over the same seeds, also for the interval: a day that is hard for both says nothing
+    about which is cheaper. Raises NotComparable when the seeds are not the same, too few, or it is never reached.
     """
-    seeds = paired(curve, other)
+    seeds = paired(curve, {"other": other})
+
+    def costs(chosen: frozenset[int]) -> tuple[float, float, float]:
+        attainment, other_cost = _mean_point(other, chosen)
+        return attainment, cost_at(curve, attainment, chosen), other_cost
 
     def saved(chosen: frozenset[int]) -> float:
-        return 1 - cost_at(curve, attainment, chosen) / cost_at(other, attainment, chosen)
+        _, cost, other_cost = costs(chosen)
+        return 1 - cost / other_cost
 
-    return Comparison(
-        attainment=attainment,
-        cost=cost_at(curve, attainment, seeds),
-        other_cost=cost_at(other, attainment, seeds),
-        saved=jackknife(saved, seeds),
-    )
+    attainment, cost, other_cost = costs(seeds)
+    return Comparison(attainment=attainment, cost=cost, other_cost=other_cost, saved=jackknife(saved, seeds))
 
 
 def paired(*curves: Curve) -> frozenset[int]:
