@@ -40,6 +40,19 @@ def test_each_change_is_explained_in_status_and_events() -> None:
     assert fleet.plans[-1].terms["arrivals"] == 3.0
 
 
+def test_a_change_is_explained_although_the_status_could_not_be_written_at_once() -> None:
+    fleet = a_scaled_fleet()
+    fleet.load = a_load(3.0)
+    plan = fleet.pass_once(stop_after=1)
+    assert plan.status is not None
+    assert fleet.status["lastDecision"]["replicas"] == 1, "it is not written"
+    fleet.tick(2)
+    assert fleet.status["lastDecision"] == plan.status.model_dump(by_alias=True, exclude_none=True)["lastDecision"]
+    assert fleet.status["lastDecision"]["reason"].startswith("1 to 3: ")
+    scaled = {message for reason, message in fleet.notes() if reason == "ScaledUp"}
+    assert scaled == {"0 to 1: minReplicas", fleet.status["lastDecision"]["reason"]}
+
+
 def test_the_last_ten_decisions_are_kept() -> None:
     fleet = a_scaled_fleet()
     for replicas in range(12):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from gptoss_operator.api.status import ColdStartStatus, GptOssStatus, ZoneStatus
+from gptoss_operator.api.status import ColdStartStatus, DecisionStatus, GptOssStatus, ZoneStatus
 from gptoss_operator.core.dates import seconds_of
 from gptoss_operator.core.placement.cost import CostMemory
 from gptoss_operator.core.placement.decision import MarketMemory, ZoneMemory
@@ -56,6 +56,8 @@ class Memory:
     """Pods on spot machines at the last pass, by uid."""
     tokens: Tokens = Tokens()
     cost: CostMemory = field(default_factory=CostMemory)
+    decision: DecisionStatus | None = None
+    """The last decision. The status may not tell it yet, where something could not be written."""
     shown_at: float = 0.0
     """When numbers of the status that move all the time were last written, in seconds since 1970."""
     week_kept_at: float = 0.0

@@ -62,7 +62,7 @@ def calm(status: GptOssStatus, before: GptOssStatus, memory: Memory, now: dateti
     quiet = still == before and _avoided(status) == _avoided(before)
     if quiet and 0 <= at - memory.shown_at < SHOWN_EVERY_SECONDS:
         return before, memory
-    return status, replace(memory, shown_at=at)
+    return status, replace(memory, shown_at=at, decision=status.last_decision)
 
 
 def terms_of(decided: Decided) -> Mapping[str, float]:
@@ -77,7 +77,7 @@ def _decision(
 
     What the cluster refuses is tried again and again: that is no new decision.
     """
-    last = before.last_decision
+    last = decided.memory.decision or before.last_decision
     # What is not chosen by us is no decision: a replica that somebody else has deleted is made anew.
     ours = decided.places.spot or before.spot or decided.fates
     moves = [s for s in steps if s.action in (Action.CREATE, Action.REMOVE)] if ours and not dry_run else []
