@@ -165,7 +165,7 @@ def test_an_object_becomes_a_fleet_that_can_be_scaled_and_leaves_nothing(user: K
     assert settle(user)["status"]["ready"] == "1/1"
 
     described = user("describe", "gptoss", "chat")
-    assert "Remove chat-r2: 1 replica is asked for" in described
+    assert "Remove chat-r1, chat-r2: 1 replica is asked for" in described
     assert "Warning" not in described, "a pod that is replaced is no problem"
 
     user("delete", "gptoss", "chat", "--timeout=30s")
