@@ -44,7 +44,9 @@ def test_arrivals_are_sized_by_the_work_that_they_bring() -> None:
 
 def test_a_tenth_of_a_replica_that_is_missing_starts_none() -> None:
     assert decided(a_load(3.09 * CAPACITY, 3), 3).replicas == 3
-    assert decided(a_load(3.12 * CAPACITY, 3), 3).replicas == 4
+    assert decided(a_load(1.12 * CAPACITY, 1), 1).replicas == 2
+    assert decided(a_load(3.29 * CAPACITY, 3), 3).replicas == 3
+    assert decided(a_load(3.31 * CAPACITY, 3), 3).replicas == 4
 
 
 def test_requests_wait_unanswered_up_to_the_depth_that_is_wished_for() -> None:
@@ -140,12 +142,12 @@ def test_a_ready_replica_that_does_not_say_keeps_its_place_while_it_has_requests
 
 
 def test_steps_up_are_bounded_within_their_period() -> None:
-    world_load = a_load(14.5 * CAPACITY, 3)
+    world_load = a_load(15.5 * CAPACITY, 3)
     targets = [decision.replicas for decision in repeated(world_load, a_supply(3), a_memory(3), 40)]
     assert targets[0] == 6, "as many again as there were"
     assert targets[:12] == [6] * 12
     assert targets[12] == 12
-    assert targets[24] == 15
+    assert targets[24] == 16
     first = decided(world_load, 3)
     assert first.limit is Limit.UP_STEP
     assert first.reason.endswith("scaling.up allows no more at once")

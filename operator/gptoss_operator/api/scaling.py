@@ -22,7 +22,7 @@ class ScalingTarget(ApiModel):
     """Wished 95th percentile of the time to the first token. One more replica is started while it is longer."""
     time_per_output_token_milliseconds: int = Field(default=50, ge=1, le=60000)
     """Wished time for each further token. A replica is counted on for no more requests at once than keep it."""
-    utilization_percent: int = Field(default=85, ge=10, le=100)
+    utilization_percent: int = Field(default=75, ge=10, le=100)
     """Share of its throughput that a replica is counted on for. Lower: dearer, and calmer when load rises."""
     backlog_seconds: int = Field(default=60, ge=5, le=3600)
     """Within which time the waiting requests above queueDepth are to be served."""

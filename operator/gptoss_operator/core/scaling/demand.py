@@ -17,9 +17,9 @@ TREND_SECONDS: Final = 300.0
 """Between the two rates of which a trend is made."""
 TREND_SHARE: Final = 0.5
 """Share of a cold start that a trend is followed for, and most that it may add, in units of the rate."""
-DOWN_SHARE: Final = 0.1
-"""Share of the need that must be to spare, where that is more than the policy's tolerance: the tolerance of the
-HorizontalPodAutoscaler."""
+SHARE: Final = 0.1
+"""Share of the replicas that may be missing, and of the need that must be to spare, where that is more than the
+policy's tolerances: the tolerance of the HorizontalPodAutoscaler. The reserve is more, so that noise moves nothing."""
 LATE_SECONDS: Final = 120.0
 """How long the time to the first token must be too long until one more replica is asked for."""
 LATE_BUSY: Final = 0.5
@@ -87,9 +87,10 @@ def demand_of(
 
     least = 1 if current > 0 or asked else 0
     # From none, waiting requests are worth a whole replica more at once.
-    up_tolerance = policy.up_tolerance if current else 0.0
-    up = max(math.ceil(load - up_tolerance), int(asked))
-    spare = max(policy.down_tolerance, DOWN_SHARE * load)
+    up = math.ceil(load - (policy.up_tolerance if current else 0.0))
+    near_enough = current < load <= (1 + SHARE) * current
+    up = max(current if near_enough else up, int(asked))
+    spare = max(policy.down_tolerance, SHARE * load)
     down = max(math.ceil(load + spare), least, ttft, week or 0)
     unsure = _at_worst(policy, evidence, fit, rate, ready)
     terms = Terms(

@@ -33,7 +33,7 @@ class ScalingPolicy:
     """Wished 95th percentile of the time to the first token."""
     itl_seconds: float = 0.05
     """Wished time per output token: no replica is counted on for more requests at once than keep it."""
-    utilization: float = 0.85
+    utilization: float = 0.75
     """Share of its throughput that a replica is counted on for."""
     backlog_seconds: float = 60.0
     """Within which time the waiting requests above `queue_depth` are to be served."""
