@@ -56,7 +56,7 @@ def ours(
 
 def our_curve() -> Family:
     """Return ours over utilization and the most extra spot replicas."""
-    grid = product((0.45, 0.55, 0.65, 0.75, 0.85, 0.95), (4, 8))
+    grid = product((0.45, 0.55, 0.65, 0.75, 0.85), (4, 8))
     return Family(
         name=OURS, points={f"u {u:g}, extra {k}": ours(utilization=u, extra=k, name=f"ours {u:g}/{k}") for u, k in grid}
     )
