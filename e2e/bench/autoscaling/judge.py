@@ -157,7 +157,7 @@ def _special(rows: Sequence[Row]) -> list[Finding]:
             )
         ),
         _plain("idle-heavy: held requests that were lost", worst(rows, IDLE, "held_lost"), "requests", 0.0),
-        _plain("decisions with 64 replicas, p99", worst(rows, SPEED, "p99_ms"), "ms", 5.0),
+        _plain("decisions with 64 replicas, CPU, p99", worst(rows, SPEED, "p99_ms"), "ms", 5.0),
         _plain("replay: differences", worst(rows, REPLAY, "different"), "", 0.0),
         _plain("leak of the future: differences", worst(rows, LEAK, "different"), "", 0.0),
         _plain("two million requests: CPU", worst(rows, DAY, "cpu_seconds_of_2m"), "s", 60.0),

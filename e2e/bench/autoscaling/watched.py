@@ -1,5 +1,6 @@
 """A policy with a notebook: what it saw and said, for what results do not hold."""
 
+import time
 from dataclasses import dataclass, field
 
 from gptoss_operator.core.placement.places import Stage
@@ -17,6 +18,8 @@ class Note:
     """Replicas that the load of this moment asks for."""
     cold_p90: float
     orders: Orders
+    cpu_seconds: float = 0.0
+    """That the decision took."""
 
 
 @dataclass(kw_only=True)
@@ -48,7 +51,9 @@ class Watched:
 
     def decide(self, view: View) -> Orders:
         """Return what the policy says, and write it down."""
+        began = time.thread_time()
         orders = self.policy.decide(view)
+        took = time.thread_time() - began
         scale = self.policy.scale
         self.notes.append(
             Note(
@@ -57,6 +62,7 @@ class Watched:
                 needed=None if scale is None else scale.terms.needed,
                 cold_p90=view.cold_start.p90_seconds,
                 orders=orders,
+                cpu_seconds=took,
             )
         )
         return orders
