@@ -94,9 +94,12 @@ class World:
         return replace(self.day(MarketKind.CALM), name="blackout (synthetic)", blackouts=dark)
 
     def idle(self) -> Recipe:
-        """Return a day on the medium market with requests in two hours only."""
+        """Return a day on the medium market with requests in two hours only.
+
+        As many as one replica can serve in its bursts, since one that is always there is what it is compared with.
+        """
         busy = (self.peak_time, self.peak_time + 7200)
-        traffic = MadeUp(peak_per_second=self.peak_per_second / 5, busy=busy)
+        traffic = MadeUp(peak_per_second=self.peak_per_second / 16, busy=busy)
         return replace(self.day(MarketKind.MEDIUM), name="idle-heavy (synthetic)", traffic=traffic, initial_replicas=0)
 
     def two_million(self) -> Recipe:
