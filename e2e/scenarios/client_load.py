@@ -9,7 +9,8 @@
         all at once, each with TOKENS tokens; with STOP, each thread begins a new stream as long as the file STOP is
         not there
 
-Prints one JSON document.
+Prints one JSON document. Each thread whose stream has its first token or has ended, or that has sent a request, adds
+its number to `/tmp/begun-KIND`, a line each time.
 """
 
 import http.client
@@ -20,6 +21,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 
@@ -28,6 +30,7 @@ REQUEST_SECONDS = 400
 SMALLEST = 1_000
 """Bytes of the smallest prompt of mixed sizes; each next one is three times as long."""
 ENOUGH_ERRORS = 5
+BEGUN = "/tmp/begun-"  # noqa: S108 - in the client's pod, which nobody else is in
 PROMPT_TOKENS = 64
 """What vLLM keeps of a prompt, so that the size of the request does not change what it computes."""
 
@@ -50,6 +53,8 @@ class Request:
         self.tokens = 0
         """Events with text that came, of a stream."""
         self.comments: list[str] = []
+        self.on_token = lambda: None
+        """Called for the first event with text."""
 
     def run(self) -> None:
         link = http.client.HTTPConnection(self.url.hostname or "", self.url.port, timeout=REQUEST_SECONDS)
@@ -81,6 +86,8 @@ class Request:
             self.end = f"error: {event['error']['code']}"
             return
         self.tokens += 1
+        if self.tokens == 1:
+            self.on_token()
         if event["choices"] and event["choices"][0].get("finish_reason"):
             self.end = event["choices"][0]["finish_reason"]
 
@@ -94,16 +101,17 @@ def completions(
     deadline = time.monotonic() + seconds
     numbers = itertools.count()
 
-    def work() -> None:
+    def work(thread: int) -> None:
         while (number := next(numbers)) < requests and time.monotonic() < deadline:
             began = time.monotonic()
             prompt = ("Hello world " * largest)[: sizes[number % len(sizes)]] if sizes else "Hello"
             request = Request(url, model, 4, prompt=prompt)
+            mark("completions", thread)
             request.run()
             ends.append(request.end)
             slowest.append(time.monotonic() - began)
 
-    together([work] * threads)
+    together([partial(work, thread) for thread in range(threads)])
     errors = [end for end in ends if end != "length"]
     return {
         "answered": len(ends) - len(errors),
@@ -121,22 +129,29 @@ def at_once(url: str, model: str, count: int, tokens: int) -> dict[str, object]:
 def streams(url: str, model: str, count: int, tokens: int, stop: str = "") -> dict[str, object]:
     requests: list[Request] = []
 
-    def work() -> None:
+    def work(thread: int) -> None:
         while True:
             request = Request(url, model, tokens, stream=True)
+            request.on_token = partial(mark, "streams", thread)
             requests.append(request)
             request.run()
+            mark("streams", thread)
             # One that fails ends its thread, or a lasting fault would make thousands of them.
             if not stop or request.end != "length" or Path(stop).exists():
                 return
 
-    together([work] * count)
+    together([partial(work, thread) for thread in range(count)])
     return {
         "finished": sorted(request.end for request in requests),
         "begun": sum(request.tokens > 0 for request in requests),
         "commented": sum(bool(request.comments) for request in requests),
         "comments": sorted({comment for request in requests for comment in request.comments}),
     }
+
+
+def mark(kind: str, thread: int) -> None:
+    with Path(f"{BEGUN}{kind}").open("a") as begun:
+        begun.write(f"{thread}\n")
 
 
 def together(works: list[Callable[[], None]]) -> None:

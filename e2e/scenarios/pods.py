@@ -14,6 +14,8 @@ from e2e.stack import RELEASE
 
 REPLICAS = "gptoss.dev/deployment=chat,app.kubernetes.io/component=replica"
 GATEWAYS = "gptoss.dev/deployment=chat,app.kubernetes.io/component=gateway"
+BEGUN = "/tmp/begun-"  # noqa: S108 - in the client's pod, which nobody else is in
+"""The same as in `client_load.py`."""
 OPERATOR = f"app.kubernetes.io/instance={RELEASE}"
 
 
@@ -32,6 +34,17 @@ def restarts(kubectl: Kubectl, pod: str) -> int:
 def running(kubectl: Kubectl) -> float:
     """Return how many requests run in the replicas of `chat` at this moment."""
     return sum(metric(kubectl, pod, "vllm:num_requests_running") for pod in uids(kubectl, REPLICAS))
+
+
+def threads_begun(kubectl: Kubectl, kind: str) -> int:
+    """Return how many threads of the client's load of a kind have sent a request, or have a token of their stream."""
+    read = f"import pathlib as p; f = p.Path('{BEGUN}{kind}'); print(*f.read_text().split() if f.exists() else ())"
+    return len(set(kubectl("exec", "client", "--", "python3", "-c", read).split()))
+
+
+def forget_begun(kubectl: Kubectl) -> None:
+    """Let the client's threads count anew."""
+    kubectl("exec", "client", "--", "rm", "-f", *(f"{BEGUN}{kind}" for kind in ("streams", "completions")))
 
 
 class Background:
@@ -70,9 +83,14 @@ def lasting_streams(
     """Keep `count` streams alive until the block ends; each thread begins a new one when its last has ended."""
     stop = "/tmp/stop-streams"  # noqa: S108 - in the client's pod, which nobody else is in
     kubectl("exec", "client", "--", "rm", "-f", stop)
+    forget_begun(kubectl)
     streams = Background(load, "streams", url, model, count, tokens, stop)
     try:
-        eventually(lambda: streams.over or running(kubectl) >= count, f"{count} streams run", seconds=120)
+        # By what the clients have: how many run at the moment of a question, while each ends and begins anew, is luck.
+        eventually(
+            lambda: streams.over or threads_begun(kubectl, "streams") >= count, f"{count} streams run", seconds=120
+        )
+        assert not streams.over, streams.wait()
         yield streams
     finally:
         kubectl("exec", "client", "--", "touch", stop)

@@ -177,9 +177,13 @@ def test_only_gateways_that_nothing_is_known_of_are_warned_of(caplog: pytest.Log
 
     async def scenario() -> None:
         hearing = Hearing(gateways=[a_gateway_pod("a", GATEWAY)], paced=True)
-        async with hearing.of({}, {}):
-            async with served(Gateway().answer, GATEWAY, hearing.ports[1]):
-                await hearing.until(lambda: hearing.held() == 0)
+        async with AsyncExitStack() as stack:
+            # It answers before it is asked: one that nothing is known of would be warned of.
+            gateway = await stack.enter_async_context(AsyncExitStack())
+            await gateway.enter_async_context(served(Gateway().answer, GATEWAY, hearing.ports[1]))
+            await stack.enter_async_context(hearing.of({}, {}))
+            await hearing.until(lambda: hearing.held() == 0)
+            await gateway.aclose()
             for _ in range(3):
                 await hearing.news()
             assert warnings() == [], "it has said something a moment ago"
