@@ -12,8 +12,8 @@ from gptoss_operator.api.status import ColdStartStatus, DecisionStatus, GptOssSt
 from gptoss_operator.core.dates import seconds_of, shown_date
 from gptoss_operator.core.memory import STARTS_KEPT, Memory, Tokens, remembered
 from gptoss_operator.core.objects import ContainerState, ContainerStatus, ObjectMeta, Pod, PodCondition, PodStatus
-from gptoss_operator.core.placed import dearest
 from gptoss_operator.core.placement.places import CapacityType, Place
+from gptoss_operator.core.placement.policy import PlacementPolicy
 from gptoss_operator.core.policies import placement_policy, prices_of, scaling_policy
 from gptoss_operator.core.scaling.policy import Schedule
 from gptoss_operator.core.starts import cold_start, watch_starts
@@ -145,10 +145,10 @@ def test_the_dearest_place_bounds_the_budget_whether_or_not_zones_have_their_own
     spot = PriceSpec(capacity_type="Spot", zone="a", gpu_hour="5")
     base = PriceSpec(capacity_type="OnDemand", zone="b", gpu_hour="3")
     prices = prices_of((), (spot, base, PriceSpec(capacity_type="OnDemand", pool="other", gpu_hour="9")), 2)
-    assert dearest(prices, ("",), spot=False) == 6.0
-    assert dearest(prices, ("",), spot=True) == 10.0
-    assert dearest(prices, ("", "other"), spot=True) == 18.0
-    assert dearest(prices_of((), (), 2), ("",), spot=True) is None
+    assert PlacementPolicy(prices=prices, spot=False).dearest() == 6.0
+    assert PlacementPolicy(prices=prices, spot=True).dearest() == 10.0
+    assert PlacementPolicy(prices=prices, spot=True, pools=("", "other")).dearest() == 18.0
+    assert PlacementPolicy(prices=prices_of((), (), 2), spot=True).dearest() is None
 
 
 def test_a_spec_becomes_policies() -> None:

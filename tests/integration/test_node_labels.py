@@ -88,6 +88,14 @@ def a_spot_replica(user: Kubectl) -> Replica:
     return next(replica for replica in ready_replicas(user) if "spot" in replica.node)
 
 
+def one_of_three(user: Kubectl, opened: ExitStack) -> Replica:
+    """Return a replica on spot of three that have settled."""
+    opened.enter_context(fleet_of(user, EKS, MACHINES))
+    user.apply(on_spot(user, 3))
+    settle(user)
+    return a_spot_replica(user)
+
+
 @pytest.mark.usefixtures("traffic")
 @pytest.mark.parametrize("labelling", LABELLINGS, ids=lambda labelling: labelling.name)
 def test_replicas_get_the_machines_that_labels_tell(user: Kubectl, opened: ExitStack, labelling: Labelling) -> None:
@@ -135,10 +143,7 @@ def test_on_demand_stands_in_when_no_spot_machine_comes_in_time(user: Kubectl, o
 def test_what_announces_a_node_s_end_replaces_its_replica_in_one_pass(
     user: Kubectl, opened: ExitStack, tmp_path: Path, notice: dict[str, Any]
 ) -> None:
-    opened.enter_context(fleet_of(user, EKS, MACHINES))
-    user.apply(on_spot(user, 3))
-    settle(user)
-    doomed = a_spot_replica(user)
+    doomed = one_of_three(user, opened)
 
     part = ["--subresource=status"] if "status" in notice else []
     user("patch", "node", doomed.node, *part, "--type=strategic", "-p", json.dumps(notice))
@@ -155,10 +160,7 @@ def test_what_announces_a_node_s_end_replaces_its_replica_in_one_pass(
 def test_what_a_replica_s_own_cloud_tells_it_replaces_it_as_well(
     user: Kubectl, traffic: Simulated, opened: ExitStack
 ) -> None:
-    opened.enter_context(fleet_of(user, EKS, MACHINES))
-    user.apply(on_spot(user, 3))
-    settle(user)
-    doomed = a_spot_replica(user)
+    doomed = one_of_three(user, opened)
 
     traffic.notify(f"{doomed.name}-0", time.time() + NOTICE_SECONDS)
 
@@ -169,10 +171,7 @@ def test_what_a_replica_s_own_cloud_tells_it_replaces_it_as_well(
 def test_a_node_that_is_deleted_without_notice_has_its_replica_replaced(
     user: Kubectl, traffic: Simulated, opened: ExitStack
 ) -> None:
-    opened.enter_context(fleet_of(user, EKS, MACHINES))
-    user.apply(on_spot(user, 3))
-    settle(user)
-    lost = a_spot_replica(user)
+    lost = one_of_three(user, opened)
 
     traffic.silence(f"{lost.name}-0")
     user("delete", "node", lost.node, "--wait=false")
@@ -183,10 +182,7 @@ def test_a_node_that_is_deleted_without_notice_has_its_replica_replaced(
 def test_pitfall_24_a_machine_that_vanishes_is_replaced_while_its_node_still_says_ready(
     user: Kubectl, traffic: Simulated, opened: ExitStack
 ) -> None:
-    opened.enter_context(fleet_of(user, EKS, MACHINES))
-    user.apply(on_spot(user, 3))
-    settle(user)
-    lost = a_spot_replica(user)
+    lost = one_of_three(user, opened)
 
     traffic.silence(f"{lost.name}-0")
 

@@ -16,8 +16,8 @@ from gptoss_operator.core.objects import (
     PodStatus,
     Taint,
 )
-from gptoss_operator.core.placement.notice_facts import NodeNotice, node_notice, pod_notice
-from gptoss_runtime.contract import NoticeKind
+from gptoss_operator.core.placement.notice_facts import node_notice, pod_notice
+from gptoss_runtime.contract import Notice, NoticeKind
 
 
 META = ObjectMeta(name="node", uid="node-uid", resource_version="1")
@@ -84,7 +84,7 @@ def test_taints_of_a_node_that_is_not_ready_or_cordoned_announce_nothing() -> No
 
 def test_the_gravest_notice_counts() -> None:
     node = tainted("aws-node-termination-handler/rebalance-recommendation", "karpenter.sh/disrupted")
-    assert node_notice(node, SpotSpec()) == NodeNotice(
+    assert node_notice(node, SpotSpec()) == Notice(
         kind=NoticeKind.TERMINATION, source="Karpenter: node taint karpenter.sh/disrupted"
     )
 
@@ -92,15 +92,15 @@ def test_the_gravest_notice_counts() -> None:
 def test_a_node_that_is_being_deleted_ends() -> None:
     meta = ObjectMeta(name="node", uid="u", resource_version="1", deletion_timestamp=datetime(2026, 11, 23, tzinfo=UTC))
     notice = node_notice(Node(metadata=meta), SpotSpec())
-    assert notice == NodeNotice(kind=NoticeKind.TERMINATION, source="the node is being deleted")
+    assert notice == Notice(kind=NoticeKind.TERMINATION, source="the node is being deleted")
 
 
 def test_users_name_further_taints_and_conditions() -> None:
     spec = SpotSpec(notice_taints=("example.com/going",), notice_conditions=("Going",))
-    assert node_notice(tainted("example.com/going"), spec) == NodeNotice(
+    assert node_notice(tainted("example.com/going"), spec) == Notice(
         kind=NoticeKind.TERMINATION, source="spec.spot: node taint example.com/going"
     )
-    assert node_notice(holding("Going", "Soon"), spec) == NodeNotice(
+    assert node_notice(holding("Going", "Soon"), spec) == Notice(
         kind=NoticeKind.TERMINATION, source="spec.spot: node condition Going Soon"
     )
 
@@ -110,7 +110,7 @@ def test_a_pod_that_is_about_to_be_deleted_says_so() -> None:
         condition = PodCondition(type="DisruptionTarget", status=status, reason="EvictionByEvictionAPI")
         return Pod(metadata=META, status=PodStatus(conditions=(condition,)))
 
-    assert pod_notice(pod("True")) == NodeNotice(
+    assert pod_notice(pod("True")) == Notice(
         kind=NoticeKind.TERMINATION, source="pod condition DisruptionTarget EvictionByEvictionAPI"
     )
     assert pod_notice(pod("False")) is None

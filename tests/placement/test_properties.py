@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptoss_operator.core.placement.decision import MarketMemory, Placement, ZoneMemory
-from gptoss_operator.core.placement.draft import LIVE, fits
+from gptoss_operator.core.placement.draft import fits
 from gptoss_operator.core.placement.market import Market, Standing
-from gptoss_operator.core.placement.places import CapacityType, Place, PlacedReplica, Stage
+from gptoss_operator.core.placement.places import STAYING, CapacityType, Place, PlacedReplica, Stage
 from gptoss_operator.core.placement.policy import PlacementPolicy
 from tests.placement.world import ANYWHERE, COLD_START, NOW, ON_DEMAND, ZONES, World, a_policy, decide, spot
 
@@ -72,7 +72,7 @@ def kept(placement: Placement, fleet: Sequence[PlacedReplica]) -> list[PlacedRep
 
 
 def on_demand_of(policy: PlacementPolicy, placement: Placement, fleet: Sequence[PlacedReplica]) -> int:
-    live = [r for r in kept(placement, fleet) if r.stage in LIVE and fits(policy, r)]
+    live = [r for r in kept(placement, fleet) if r.stage in STAYING and fits(policy, r)]
     return sum(place.capacity is not CapacityType.SPOT for place in _places(placement, live))
 
 
@@ -102,7 +102,7 @@ def test_bounds_hold_for_any_fleet_and_market(
     assert all(r.stage is not Stage.LOST for r in fleet if r.slot in slots)
     on_demand = on_demand_of(policy, placement, fleet)
     assert on_demand <= target
-    if all(fits(policy, replica) for replica in fleet if replica.stage in LIVE):
+    if all(fits(policy, replica) for replica in fleet if replica.stage in STAYING):
         assert on_demand >= min(policy.base_on_demand if policy.spot else target, target)
     spots = sum(create.place.capacity is CapacityType.SPOT for create in placement.creates)
     assert spots <= placement.terms.spot

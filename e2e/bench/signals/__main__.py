@@ -5,7 +5,6 @@ python -m e2e.bench.signals [--rounds N] [--replicas N] [--deployments N] [--int
 
 import argparse
 import json
-import resource
 import socket
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from e2e.bench.processes import resident_mb
 from e2e.bench.result import write_result
 from e2e.bench.rows import Row, values_of
 from e2e.bench.signals.subject import GATEWAYS
+from e2e.open_files import raise_open_files
 from e2e.progress import say, step
 
 
@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> list[Row]:
     """Return a row for each round. Raises BenchError when a program does not start or some are never heard."""
-    _allow_many_connections()
+    # Subject and speakers have a connection to each pod, and inherit the limit.
+    raise_open_files()
     with _program("speakers") as speakers:
         replica_port, gateway_port, seen_port = (int(port) for port in _line(speakers).split())
         sizes = (options.replicas, options.deployments, INTERVAL_SECONDS)
@@ -152,12 +153,6 @@ def _seen(port: int) -> dict[str, Any]:
         connection.sendall(b"\n")
         found: dict[str, Any] = json.loads(connection.makefile().read())
     return found
-
-
-def _allow_many_connections() -> None:
-    """Let the programs have a connection to each pod."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,7 +7,6 @@ It prints a line when all have answered once, and for each line that it then rea
 
 import asyncio
 import json
-import resource
 import sys
 import time
 from collections import Counter
@@ -102,6 +101,4 @@ async def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     asyncio.run(main(sys.argv[1:]))

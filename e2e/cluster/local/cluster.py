@@ -2,7 +2,6 @@
 
 import os
 import platform
-import resource
 from pathlib import Path
 
 from e2e.cluster import packages
@@ -16,6 +15,7 @@ from e2e.cluster.local.node import start_node
 from e2e.cluster.local.places import Places, require_free_space
 from e2e.cluster.local.teardown import exclusive, leftovers, remove_tree, tear_down
 from e2e.cluster.provider import Cluster, Tier, checked_name
+from e2e.open_files import raise_open_files
 from e2e.progress import say, step
 
 
@@ -116,12 +116,6 @@ def start_cluster(launcher: Launcher, tier: Tier) -> Cluster:
     )
     cluster.save(places.record)
     return cluster
-
-
-def raise_open_files() -> None:
-    """Let this process and all that it starts open as many files as the machine allows."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def link_programs(launcher: Launcher) -> None:

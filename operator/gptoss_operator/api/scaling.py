@@ -134,3 +134,8 @@ class ScalingSpec(ApiModel):
             field="maxReplicas",
         ),
     )
+
+    @property
+    def usual_most(self) -> int:
+        """Replicas that exist at most while no schedule says otherwise."""
+        return self.max_replicas or max(1, self.min_replicas)

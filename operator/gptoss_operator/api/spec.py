@@ -209,8 +209,9 @@ def most_replicas(spec: GptOssSpec) -> int:
     if spec.replicas is not None:
         return spec.replicas
     scaling = spec.scaling or ScalingSpec()
-    usual = scaling.max_replicas or max(1, scaling.min_replicas)
-    return max(usual, *(schedule.max_replicas or schedule.min_replicas or 0 for schedule in scaling.schedules), 0)
+    return max(
+        scaling.usual_most, *(schedule.max_replicas or schedule.min_replicas or 0 for schedule in scaling.schedules), 0
+    )
 
 
 def most_replicas_at_once(spec: GptOssSpec) -> int:
@@ -235,6 +236,11 @@ def follows_load(spec: GptOssSpec) -> bool:
             or spec.scaling.budget != BudgetSpec()
         )
     )
+
+
+def gpus_of_replica(spec: GptOssSpec, tensor_parallel: int) -> int:
+    """Return how many GPUs one replica takes."""
+    return tensor_parallel * spec.engine.pipeline_parallel
 
 
 def served_name(spec: GptOssSpec, deployment: str) -> str:

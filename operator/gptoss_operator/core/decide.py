@@ -11,7 +11,7 @@ from gptoss_operator.core.fleet import Action, Replica, update_action
 from gptoss_operator.core.interruptions import news_of
 from gptoss_operator.core.memory import Memory, SpotPod
 from gptoss_operator.core.observation import Observation
-from gptoss_operator.core.placed import dearest, fates_of, placed_replicas, priced_places, supply_of
+from gptoss_operator.core.placed import fates_of, placed_replicas, priced_places
 from gptoss_operator.core.placement.cost import charge
 from gptoss_operator.core.placement.decision import Placement, Remove
 from gptoss_operator.core.placement.market import ON_DEMAND_ZONE
@@ -19,6 +19,8 @@ from gptoss_operator.core.placement.node_facts import ZONE_LABELS, zone_of
 from gptoss_operator.core.placement.placement import decide_placement
 from gptoss_operator.core.placement.places import PlacedReplica
 from gptoss_operator.core.placement.policy import PlacementPolicy
+from gptoss_operator.core.placement.supply import supply_of
+from gptoss_operator.core.placement.words import asked
 from gptoss_operator.core.policies import placement_policy, prices_of, scaling_policy
 from gptoss_operator.core.render.options import RenderOptions
 from gptoss_operator.core.scaling.decision import ScaleDecision, ScalingMemory
@@ -74,10 +76,9 @@ def decide(
     if follows_load(spec):
         supply = supply_of(
             placed,
-            replicas,
-            revision,
+            outdated=any(r.exists and update_action(r, revision) is not Action.KEEP for r in replicas),
             cold_start=start,
-            replica_hourly_cost=dearest(prices, places.pools, spot=places.spot),
+            replica_hourly_cost=places.dearest(),
             now=at,
         )
         if places.spot and memory.scaling.since is None and before.last_decision:
@@ -105,7 +106,7 @@ def decide(
     tokens = count_tokens(seen.replica_states, {pod.metadata.uid for pod in seen.replica_pods}, memory.tokens)
     return Decided(
         target=target,
-        reason=scale.reason if scale else asked_for(target),
+        reason=scale.reason if scale else asked(target),
         policy=policy,
         scale=scale,
         places=places,
@@ -121,11 +122,6 @@ def decide(
             cost=charge(memory.cost, paid, prices, tokens.total, at),
         ),
     )
-
-
-def asked_for(desired: int) -> str:
-    """Return why there are so many replicas when a person says how many."""
-    return "1 replica is asked for" if desired == 1 else f"{desired} replicas are asked for"
 
 
 def _chosen(

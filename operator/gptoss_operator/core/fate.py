@@ -11,7 +11,7 @@ from gptoss_operator.core.objects import Node, Pod
 from gptoss_operator.core.observation import Observation
 from gptoss_operator.core.placement.notice_facts import node_notice, pod_notice
 from gptoss_operator.core.placement.places import Stage
-from gptoss_runtime.contract import NoticeKind
+from gptoss_runtime.contract import Notice, NoticeKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +42,9 @@ def fate_of(replica: Replica, seen: Observation, spot: SpotSpec, now: datetime) 
         return None
     node = seen.nodes.get(pod.spec.node_name)
     return (
-        _told(replica)
-        or _announced(pod, node, spot)
+        _announced(replica.judgement.notice)
+        or _announced(node_notice(node, spot))
+        or _taken_off(pod)
         or (_gone(pod) if is_node_gone(pod, seen.nodes, now) else None)
         or _node_silent(node)
         or _silent(replica, pod, seen)
@@ -57,21 +58,16 @@ def is_at_risk(replica: Replica, seen: Observation, spot: SpotSpec) -> bool:
     return any(notice is not None and notice.kind is NoticeKind.REBALANCE for notice in said)
 
 
-def _told(replica: Replica) -> Fate | None:
-    """Return what the replica itself was told."""
-    notice = replica.judgement.notice
+def _announced(notice: Notice | None) -> Fate | None:
+    """Return what the replica was told, or its node says, of the machine's end."""
     if notice is None or notice.kind is NoticeKind.REBALANCE:
         return None
     what, _ = COMING[notice.kind]
     return Fate(stage=Stage.DOOMED, words=f"{what} ({notice.source})")
 
 
-def _announced(pod: Pod, node: Node | None, spot: SpotSpec) -> Fate | None:
-    """Return what the node or the pod says of its end."""
-    on_node = node_notice(node, spot)
-    if on_node is not None and on_node.kind is not NoticeKind.REBALANCE:
-        what, _ = COMING[on_node.kind]
-        return Fate(stage=Stage.DOOMED, words=f"{what} ({on_node.source})")
+def _taken_off(pod: Pod) -> Fate | None:
+    """Return what the pod says of its own end. Its machine may stay."""
     if on_pod := pod_notice(pod):
         return Fate(stage=Stage.DOOMED, words=f"it is taken off its node ({on_pod.source})", machine_goes=False)
     return None

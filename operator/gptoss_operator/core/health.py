@@ -75,7 +75,7 @@ def judge(pod: Pod, nodes: Mapping[str, Node], now: datetime, state: ReplicaStat
         return Judgement(state=PodState.LEAVING, reason=Reason.REPLICAS_REMOVED, message="finishes its requests")
     state = state if _server_runs(pod) else None
     notice = state.notice if state else None
-    if _is_true(pod, "Ready"):
+    if holds(pod, "Ready"):
         found = _draining_for(state) or Judgement(
             state=PodState.READY, reason=Reason.AS_EXPECTED, message="ready", concern=_concern(state)
         )
@@ -121,6 +121,11 @@ def is_node_gone(pod: Pod, nodes: Mapping[str, Node], now: datetime) -> bool:
         return False
     since = condition_since(pod, "PodScheduled") or pod.metadata.creation_timestamp
     return since is not None and now - since >= NODE_SHOWS_WITHIN
+
+
+def holds(pod: Pod, wanted: str) -> bool:
+    """Return whether a condition of the pod is True."""
+    return any(c.type == wanted and c.status == "True" for c in pod.status.conditions)
 
 
 def condition_since(pod: Pod, wanted: str) -> datetime | None:
@@ -236,10 +241,6 @@ def _containers(pod: Pod) -> Iterator[tuple[ContainerStatus, str]]:
 
 def _failing(reason: Reason, message: str) -> Judgement:
     return Judgement(state=PodState.FAILING, reason=reason, message=message)
-
-
-def _is_true(pod: Pod, condition_type: str) -> bool:
-    return any(c.type == condition_type and c.status == "True" for c in pod.status.conditions)
 
 
 def _short(text: str) -> str:

@@ -7,21 +7,17 @@ from typing import Final
 from gptoss_operator.api.spec import GptOssSpec
 from gptoss_operator.api.status import Reason
 from gptoss_operator.core.fate import Fate, fate_of, is_at_risk
-from gptoss_operator.core.fleet import Action, Replica, update_action
+from gptoss_operator.core.fleet import Replica
 from gptoss_operator.core.health import PodState, condition_since
 from gptoss_operator.core.objects import Pod
 from gptoss_operator.core.observation import Observation
 from gptoss_operator.core.placement.node_facts import capacity_of, pool_of, zone_of
 from gptoss_operator.core.placement.places import CapacityType, Place, PlacedReplica, Stage
-from gptoss_operator.core.placement.policy import Prices
 from gptoss_operator.core.scaling.load import known
-from gptoss_operator.core.scaling.supply import ColdStart, Supply
 
 
 WAITS_FOR_A_PERSON: Final = (Reason.VOLUME_NOT_FOUND, Reason.POD_NOT_CREATED)
 """Why a pod has no machine although there may be enough: another machine would not help."""
-LOSS_SECONDS: Final = 600.0
-"""How long the loss of a replica keeps others from being removed. A node may stay silent for ever."""
 
 
 def fates_of(replicas: Sequence[Replica], seen: Observation, spec: GptOssSpec, now: datetime) -> Mapping[int, Fate]:
@@ -54,41 +50,6 @@ def _priced(replica: PlacedReplica, pod: Pod, seen: Observation, spec: GptOssSpe
     chosen = replica.place
     capacity = capacity_of(labels, spec.spot.labels) if chosen.capacity is CapacityType.ANY else chosen.capacity
     return Place(capacity=capacity, zone=replica.zone, pool=chosen.pool or pool_of(labels, spec.gpu.pools))
-
-
-def supply_of(
-    placed: Sequence[PlacedReplica],
-    replicas: Sequence[Replica],
-    revision: str,
-    *,
-    cold_start: ColdStart,
-    replica_hourly_cost: float | None,
-    now: float,
-) -> Supply:
-    """Return what there is to serve the load. A replica that is about to go, or is gone, is no supply."""
-    stays = [r for r in placed if r.stage not in (Stage.DOOMED, Stage.LOST)]
-    outdated = any(r.exists and update_action(r, revision) is not Action.KEEP for r in replicas)
-    return Supply(
-        existing=len(stays),
-        ready=sum(r.stage is Stage.READY for r in stays),
-        starting=sum(r.stage in (Stage.PENDING, Stage.STARTING) for r in stays),
-        unsettled=outdated or any(_is_loss(r, now) for r in placed),
-        replica_hourly_cost=replica_hourly_cost,
-        cold_start=cold_start,
-    )
-
-
-def _is_loss(replica: PlacedReplica, now: float) -> bool:
-    """Return whether a replica is about to go, or was lost a moment ago."""
-    lost_lately = replica.stage is Stage.LOST and now - replica.since < LOSS_SECONDS
-    return replica.stage is Stage.DOOMED or lost_lately
-
-
-def dearest(prices: Prices, pools: Sequence[str], *, spot: bool) -> float | None:
-    """Return what a replica costs where it costs most, in dollars per hour. None: there is no price for it."""
-    kinds = (CapacityType.ON_DEMAND, CapacityType.SPOT) if spot else (CapacityType.ON_DEMAND,)
-    found = [price for place, price in prices.table.items() if place.capacity in kinds and place.pool in ("", *pools)]
-    return max(found, default=None)
 
 
 def _placed(replica: Replica, fate: Fate | None, seen: Observation, spec: GptOssSpec, now: datetime) -> PlacedReplica:

@@ -12,7 +12,7 @@ from gptoss_operator.api.names import (
     replica_disruption_budget,
     selector,
 )
-from gptoss_operator.api.spec import GptOssSpec, most_replicas_at_once, served_name
+from gptoss_operator.api.spec import GptOssSpec, gpus_of_replica, most_replicas_at_once, served_name
 from gptoss_operator.api.status import ConditionType, GptOssStatus, Reason, ResolvedDefaults
 from gptoss_operator.core.actions import Note, Plan
 from gptoss_operator.core.capacity import decide_parallelism, planned_for
@@ -38,7 +38,6 @@ from gptoss_operator.core.objects import Pod
 from gptoss_operator.core.observation import ChildKey, Manifest, Observation
 from gptoss_operator.core.parse import parse_spec, parse_status
 from gptoss_operator.core.placement.places import Stage
-from gptoss_operator.core.policies import gpus_of_replica
 from gptoss_operator.core.render.disruption import disruption_budget
 from gptoss_operator.core.render.gateway import gateway_config, gateway_deployment
 from gptoss_operator.core.render.gateway_pod import GatewayImages

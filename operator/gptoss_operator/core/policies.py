@@ -15,18 +15,13 @@ DAYS: Final = {"Mon": 0, "Tue": 1, "Wed": 2, "Thu": 3, "Fri": 4, "Sat": 5, "Sun"
 MILLISECONDS: Final = 1000
 
 
-def gpus_of_replica(spec: GptOssSpec, tensor_parallel: int) -> int:
-    """Return how many GPUs one replica takes."""
-    return tensor_parallel * spec.engine.pipeline_parallel
-
-
 def scaling_policy(spec: GptOssSpec, gpus_per_replica: int) -> ScalingPolicy:
     """Return how the number of replicas follows the load. What the spec does not say is as the policy has it."""
     scaling = spec.scaling or ScalingSpec()
     target, up, down, budget = scaling.target, scaling.up, scaling.down, scaling.budget
     return ScalingPolicy(
         min_replicas=scaling.min_replicas,
-        max_replicas=scaling.max_replicas or max(1, scaling.min_replicas),
+        max_replicas=scaling.usual_most,
         queue_depth=target.queue_depth,
         ttft_seconds=target.time_to_first_token_milliseconds / MILLISECONDS,
         itl_seconds=target.time_per_output_token_milliseconds / MILLISECONDS,

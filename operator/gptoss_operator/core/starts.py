@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gptoss_operator.core.health import condition_since
+from gptoss_operator.core.health import condition_since, holds
 from gptoss_operator.core.memory import STARTS_KEPT, Memory
 from gptoss_operator.core.objects import Pod
 from gptoss_operator.core.scaling.supply import ColdStart
@@ -16,7 +16,7 @@ def watch_starts(pods: Sequence[Pod], memory: Memory) -> Memory:
     Only a pod that was seen before it was ready counts: the time of the condition alone may be that of a later moment
     at which it was ready again.
     """
-    ready = {pod.metadata.uid: condition_since(pod, "Ready") for pod in pods if _is_ready(pod)}
+    ready = {pod.metadata.uid: condition_since(pod, "Ready") for pod in pods if holds(pod, "Ready")}
     ended = [
         (since - pod.metadata.creation_timestamp).total_seconds()
         for pod in pods
@@ -44,10 +44,6 @@ def cold_start(starts: Sequence[float]) -> ColdStart:
 
 def _rank(ordered: Sequence[float], share: float) -> float:
     return ordered[math.ceil(share * len(ordered)) - 1]
-
-
-def _is_ready(pod: Pod) -> bool:
-    return any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions)
 
 
 def _was_ready(pod: Pod) -> bool:

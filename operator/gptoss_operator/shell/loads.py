@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from gptoss_operator.api import names
+from gptoss_operator.core.health import holds
 from gptoss_operator.core.objects import Pod
 from gptoss_operator.core.scaling.histories import (
-    STALE_SECONDS,
     GatewayHistory,
     ReplicaHistory,
     after_document,
@@ -15,7 +15,7 @@ from gptoss_operator.core.scaling.histories import (
     first_tokens,
     replica_load,
 )
-from gptoss_operator.core.scaling.load import NOTHING_KNOWN, Load, ReplicaLoad
+from gptoss_operator.core.scaling.load import NOTHING_KNOWN, STALE_SECONDS, Load, ReplicaLoad
 from gptoss_operator.core.scaling.measure import TTFT_SECONDS, WORK_SECONDS, load_of
 from gptoss_operator.core.scaling.rates import KEEP_SECONDS, Bins, Reading, is_newer
 from gptoss_operator.shell.store import Key
@@ -110,9 +110,7 @@ class Loads:
 
 def is_ready(pod: Pod) -> bool:
     """Return whether Kubernetes sends somebody to the pod."""
-    return pod.metadata.deletion_timestamp is None and any(
-        condition.type == "Ready" and condition.status == "True" for condition in pod.status.conditions
-    )
+    return pod.metadata.deletion_timestamp is None and holds(pod, "Ready")
 
 
 def _replicas(

@@ -5,13 +5,9 @@ from collections.abc import Sequence
 
 from gptoss_operator.core.placement.decision import Create, Remove
 from gptoss_operator.core.placement.market import Key, Market, key_of
-from gptoss_operator.core.placement.places import CapacityType, Place, PlacedReplica, Stage
+from gptoss_operator.core.placement.places import STAYING, CapacityType, Place, PlacedReplica, Stage
 from gptoss_operator.core.placement.policy import PlacementPolicy
 from gptoss_operator.core.placement.zones import Offer, offers_of, usable
-
-
-LIVE = frozenset({Stage.PENDING, Stage.STARTING, Stage.READY, Stage.FAILING})
-"""Replicas that count as existing."""
 
 
 def fits(policy: PlacementPolicy, replica: PlacedReplica) -> bool:
@@ -53,7 +49,7 @@ class Draft:
             self._take_in(replica)
 
     def _take_in(self, replica: PlacedReplica) -> None:
-        if replica.stage not in LIVE:
+        if replica.stage not in STAYING:
             return
         if not fits(self.market.policy, replica):
             self.misplaced.append(replica)

@@ -6,22 +6,12 @@ from typing import Final
 
 from gptoss_operator.api.placement import SpotSpec
 from gptoss_operator.core.objects import Node, Pod
-from gptoss_runtime.contract import NoticeKind
+from gptoss_runtime.contract import Notice, NoticeKind
 
 
 END: Final = NoticeKind.TERMINATION
 MAINTENANCE: Final = NoticeKind.MAINTENANCE
 HINT: Final = NoticeKind.REBALANCE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeNotice:
-    """What was announced."""
-
-    kind: NoticeKind
-    """Rebalance is a hint: nothing is certain, and requests go on."""
-    source: str
-    """Who says so, and where."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +78,7 @@ for the end of its node."""
 SEVERITY: Final = {END: 0, MAINTENANCE: 1, HINT: 2}
 
 
-def node_notice(node: Node | None, spec: SpotSpec) -> NodeNotice | None:
+def node_notice(node: Node | None, spec: SpotSpec) -> Notice | None:
     """Return the gravest notice of the node, or None. Among equals the order of the table counts."""
     if node is None:
         return None
@@ -96,28 +86,28 @@ def node_notice(node: Node | None, spec: SpotSpec) -> NodeNotice | None:
     return found[0] if found else None
 
 
-def pod_notice(pod: Pod | None) -> NodeNotice | None:
+def pod_notice(pod: Pod | None) -> Notice | None:
     """Return what the pod says of its own end, or None."""
     for condition in pod.status.conditions if pod else ():
         if condition.type == POD_CONDITION and condition.status == "True":
             why = f" {condition.reason}" if condition.reason else ""
-            return NodeNotice(kind=END, source=f"pod condition {POD_CONDITION}{why}")
+            return Notice(kind=END, source=f"pod condition {POD_CONDITION}{why}")
     return None
 
 
-def _notices(node: Node, spec: SpotSpec) -> Iterable[NodeNotice]:
+def _notices(node: Node, spec: SpotSpec) -> Iterable[Notice]:
     if node.metadata.deletion_timestamp is not None:
-        yield NodeNotice(kind=END, source="the node is being deleted")
+        yield Notice(kind=END, source="the node is being deleted")
     taints = {taint.key for taint in node.spec.taints}
     for fact in (*TAINTS, *(_own(key) for key in spec.notice_taints)):
         if fact.name in taints:
-            yield NodeNotice(kind=fact.kind, source=f"{fact.by}: node taint {fact.name}")
+            yield Notice(kind=fact.kind, source=f"{fact.by}: node taint {fact.name}")
     holding = {condition.type: condition for condition in node.status.conditions if condition.status == "True"}
     for fact in (*CONDITIONS, *(_own(name) for name in spec.notice_conditions)):
         condition = holding.get(fact.name)
         if condition is not None and fact.says in condition.reason:
             why = f" {condition.reason}" if condition.reason not in {"", fact.name} else ""
-            yield NodeNotice(kind=fact.kind, source=f"{fact.by}: node condition {fact.name}{why}")
+            yield Notice(kind=fact.kind, source=f"{fact.by}: node condition {fact.name}{why}")
 
 
 def _own(name: str) -> NoticeFact:

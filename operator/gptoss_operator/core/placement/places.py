@@ -45,6 +45,10 @@ class Stage(StrEnum):
     """It will not become ready by itself."""
 
 
+STAYING: Final = frozenset({Stage.PENDING, Stage.STARTING, Stage.READY, Stage.FAILING})
+"""Stages of the replicas that count as existing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedReplica:
     """One replica that exists."""

@@ -79,3 +79,9 @@ class PlacementPolicy:
     pools: tuple[str, ...] = ("",)
     """GPU pools of the spec, in its order."""
     prices: Prices = Prices()
+
+    def dearest(self) -> float | None:
+        """Return what a replica costs where it costs most, in dollars per hour. None: there is no price for it."""
+        kinds = (CapacityType.ON_DEMAND, CapacityType.SPOT) if self.spot else (CapacityType.ON_DEMAND,)
+        table = self.prices.table.items()
+        return max((price for p, price in table if p.capacity in kinds and p.pool in ("", *self.pools)), default=None)

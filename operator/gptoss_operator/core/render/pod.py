@@ -1,7 +1,7 @@
 """The pod of one replica: gptoss-server as PID 1, with the GPUs, the weights and room to write."""
 
 from gptoss_operator.api.names import COMPONENT_REPLICA, REPLICA_CONTAINER
-from gptoss_operator.api.spec import GptOssSpec
+from gptoss_operator.api.spec import GptOssSpec, gpus_of_replica
 from gptoss_operator.core.observation import Manifest
 from gptoss_operator.core.render.common import CONTAINER_SECURITY, POD_SECURITY, http_probe
 from gptoss_operator.core.render.options import RenderOptions
@@ -82,7 +82,7 @@ def _environment(name: str, spec: GptOssSpec, tensor_parallel: int) -> Manifest:
 
 
 def _resources(spec: GptOssSpec, tensor_parallel: int) -> Manifest:
-    gpus = {spec.gpu.resource: str(tensor_parallel * spec.engine.pipeline_parallel)}
+    gpus = {spec.gpu.resource: str(gpus_of_replica(spec, tensor_parallel))}
     wanted = spec.pod.resources
     memory = {"memory": wanted.memory} if wanted.memory else {}
     cpu = {"cpu": wanted.cpu} if wanted.cpu else {}

@@ -5,7 +5,7 @@ Workload Variant Autoscaler. What is measured holds the slowdown by prompts alre
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from gptoss_operator.core.scaling.load import ReplicaLoad, Work, known
@@ -113,14 +113,13 @@ def learn(fit: Fit, replicas: Iterable[ReplicaLoad], work: Work | None, *, itl_s
         nn_sum += n * n
         itl_sum += itl
         n_itl_sum += n * itl
-    learnt = Fit(
+    learnt = replace(
+        fit,
         weight=weight,
         n=n_sum,
         nn=nn_sum,
         itl=itl_sum,
         n_itl=n_itl_sum,
-        replica_seconds=fit.replica_seconds,
-        at_once=fit.at_once,
         max_num_seqs=sum(most) / len(most) if most else fit.max_num_seqs,
     )
     return _costed(learnt, work, kv_tokens=sum(tokens) / len(tokens) if tokens else None, itl_seconds=itl_seconds)
@@ -134,13 +133,13 @@ def _costed(fit: Fit, work: Work | None, *, kv_tokens: float | None, itl_seconds
     at_once = min(fit.max_num_seqs, _within(found, itl_seconds))
     lengths = mean_lengths(work)
     if lengths is None or kv_tokens is None:
-        return fit if fit.replica_seconds is not None else _with(fit, None, max(1.0, at_once))
+        return fit if fit.replica_seconds is not None else replace(fit, at_once=max(1.0, at_once))
     prompt, generation = lengths
     at_once = max(1.0, min(at_once, KV_SHARE * kv_tokens / (prompt + generation / 2)))
     if fit.replica_seconds is not None and fit.weight < LEAST_WEIGHT:
-        return fit if fit.at_once is not None else _with(fit, fit.replica_seconds, at_once)
+        return fit if fit.at_once is not None else replace(fit, at_once=at_once)
     seconds = generation * found.at(at_once) / at_once
-    return _with(fit, min(max(seconds, REQUEST_BOUNDS[0]), REQUEST_BOUNDS[1]), at_once)
+    return replace(fit, replica_seconds=min(max(seconds, REQUEST_BOUNDS[0]), REQUEST_BOUNDS[1]), at_once=at_once)
 
 
 def mean_lengths(work: Work | None) -> tuple[float, float] | None:
@@ -158,16 +157,3 @@ def _within(found: Line, itl_seconds: float) -> float:
     """Return how many requests at once keep the wished time per token."""
     wish = max(itl_seconds, ITL_FLOOR * found.at(1))
     return (wish - found.base) / found.slope if found.slope > 0 else float("inf")
-
-
-def _with(fit: Fit, replica_seconds: float | None, at_once: float) -> Fit:
-    return Fit(
-        weight=fit.weight,
-        n=fit.n,
-        nn=fit.nn,
-        itl=fit.itl,
-        n_itl=fit.n_itl,
-        replica_seconds=replica_seconds,
-        at_once=at_once,
-        max_num_seqs=fit.max_num_seqs,
-    )

@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 from typing import Final
 
-from gptoss_operator.core.scaling.load import ReplicaLoad
+from gptoss_operator.core.scaling.load import STALE_SECONDS, ReplicaLoad
 from gptoss_operator.core.scaling.rates import Course, Gains, Reading, continued, gained
 from gptoss_runtime.contract import Counter, Gauge, ReplicaState
 from gptoss_runtime.gateway_contract import GatewayCounter, GatewayGauge, GatewayState
 
 
-STALE_SECONDS: Final = 30.0
-"""Age from which a document says nothing; two readings that are further apart have a gap between them."""
 YOUNG_SECONDS: Final = 60.0
 """A gateway that is first heard within this time of its start has been heard from its start on."""
 SHORT_SECONDS: Final = 1.0

@@ -6,6 +6,12 @@ A number may also be NaN, infinite or negative, as it came: `known` tells those 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+
+STALE_SECONDS: Final = 30.0
+"""Age from which a document of a gateway or a replica says nothing; two that are further apart have a gap between
+them."""
 
 
 def known(value: float | None) -> float | None:

@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from gptoss_operator.core.scaling.histories import STALE_SECONDS, GatewayHistory
-from gptoss_operator.core.scaling.load import Load, ReplicaLoad, Work
+from gptoss_operator.core.scaling.histories import GatewayHistory
+from gptoss_operator.core.scaling.load import STALE_SECONDS, Load, ReplicaLoad, Work
 from gptoss_operator.core.scaling.rates import Gains, known_since, quantile, rate
 from gptoss_runtime.contract import Counter
 from gptoss_runtime.gateway_contract import GatewayGauge

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from gptoss_operator.core.scaling.load import STALE_SECONDS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
@@ -37,7 +39,7 @@ class ScalingPolicy:
     """Share of its throughput that a replica is counted on for."""
     backlog_seconds: float = 60.0
     """Within which time the waiting requests above `queue_depth` are to be served."""
-    stale_seconds: float = 30.0
+    stale_seconds: float = STALE_SECONDS
     """Age from which a gateway's document says nothing."""
     dark_seconds: float = 300.0
     """How long nothing may be known until `fallback_replicas` count."""

@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from gptoss_operator.core.placement.places import CapacityType, Place, PlacedReplica, Stage
+from gptoss_operator.core.placement.places import STAYING, CapacityType, Place, PlacedReplica, Stage
 from gptoss_operator.core.scaling.load import Load, known
 from gptoss_operator.sim.contract import Orders, View
 
 
 ON_DEMAND: Final = Place(capacity=CapacityType.ON_DEMAND)
-STAYING: Final = frozenset({Stage.PENDING, Stage.STARTING, Stage.READY, Stage.FAILING})
 VICTIMS: Final = (Stage.FAILING, Stage.PENDING, Stage.STARTING, Stage.READY)
 """In which order a ReplicaSet and SkyServe remove: the farther from ready, the earlier."""
 

@@ -1,21 +1,19 @@
 """Ours: the functions of `core` that the operator calls, with their memory."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from gptoss_operator.api.spec import GptOssSpec
 from gptoss_operator.core.placement.decision import MarketMemory, Placement
 from gptoss_operator.core.placement.placement import decide_placement
-from gptoss_operator.core.placement.places import CapacityType, Place, PlacedReplica, Stage
+from gptoss_operator.core.placement.places import CapacityType, Place, PlacedReplica
 from gptoss_operator.core.placement.policy import PlacementPolicy, Prices
+from gptoss_operator.core.placement.supply import supply_of
 from gptoss_operator.core.policies import placement_policy, scaling_policy
 from gptoss_operator.core.scaling.decision import ScaleDecision, ScalingMemory
 from gptoss_operator.core.scaling.policy import ScalingPolicy
 from gptoss_operator.core.scaling.replicas import decide_replicas
-from gptoss_operator.core.scaling.supply import Supply
 from gptoss_operator.sim.contract import Orders, View
-from gptoss_operator.sim.policies.fleet import STAYING
 
 
 @dataclass(kw_only=True)
@@ -45,7 +43,13 @@ class Ours:
         scale = self.scale = decide_replicas(
             self.scaling,
             view.load,
-            self._supply(view, kept),
+            supply_of(
+                kept,
+                outdated=False,
+                cold_start=view.cold_start,
+                replica_hourly_cost=self.placement.dearest(),
+                now=view.now,
+            ),
             self.scale.memory if self.scale else ScalingMemory(),
             view.now,
         )
@@ -71,17 +75,6 @@ class Ours:
             return replica
         return replace(replica, place=replace(replica.place, capacity=CapacityType.ANY))
 
-    def _supply(self, view: View, kept: Sequence[PlacedReplica]) -> Supply:
-        stages = [replica.stage for replica in kept]
-        return Supply(
-            existing=sum(stage in STAYING for stage in stages),
-            ready=stages.count(Stage.READY),
-            starting=stages.count(Stage.PENDING) + stages.count(Stage.STARTING),
-            unsettled=Stage.DOOMED in stages or Stage.LOST in stages,
-            replica_hourly_cost=_dearest(self.placement.prices, self.placement.pools),
-            cold_start=view.cold_start,
-        )
-
 
 def ours_of(spec: GptOssSpec, *, gpus: int, prices: Prices, name: str = "ours") -> Ours:
     """Return what a deployment of `spec` does, with replicas of `gpus` GPUs."""
@@ -95,9 +88,3 @@ def _bought(place: Place) -> Place:
     if place.capacity is CapacityType.ANY:
         return replace(place, capacity=CapacityType.ON_DEMAND)
     return place
-
-
-def _dearest(prices: Prices, pools: Sequence[str]) -> float | None:
-    """Return the price of an on-demand replica, None where there is none."""
-    known = [prices.known(Place(capacity=CapacityType.ON_DEMAND, pool=pool)) for pool in pools]
-    return max((price for price in known if price is not None), default=None)
