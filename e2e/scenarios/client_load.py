@@ -53,7 +53,7 @@ class Request:
         self.tokens = 0
         """Events with text that came, of a stream."""
         self.comments: list[str] = []
-        self.on_token = lambda: None
+        self.on_token: Callable[[], object] = lambda: None
         """Called for the first event with text."""
 
     def run(self) -> None:
