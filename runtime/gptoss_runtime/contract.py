@@ -43,6 +43,8 @@ class Phase(StrEnum):
     """Kernels and graphs are made."""
     WARMING = "Warming"
     """vLLM is up; the first answers are checked."""
+    WAITING = "Waiting"
+    """It could serve, and is not let in yet: a rollout looks at it first."""
     READY = "Ready"
     NOT_READY = "NotReady"
     DRAINING = "Draining"
@@ -88,6 +90,33 @@ class Check(StrEnum):
     """The engine takes steps while it has requests, and answers a probe while it has none."""
     MEMORY_AVAILABLE = "memory_available"
     """GPU and key-value cache have room, and the GPU reports no memory error."""
+    GOLDEN_PROMPTS = "golden_prompts"
+    """The prompts of the orders are answered as they should be. Absent where the orders have none."""
+
+
+class Traffic(StrEnum):
+    """What the pod annotation `gptoss.dev/traffic` says of a replica. A number from 1 to 100 is a canary's share."""
+
+    CLOSED = "closed"
+    """It gets no requests."""
+    OPEN = "open"
+    """It gets its full share, as where nothing is said."""
+
+
+def canary_share(text: str) -> int | None:
+    """Return the percentage of a full share that `text` grants: 0 for closed, 100 for open, else the number.
+
+    None: `text` is none of these.
+    """
+    match text.strip():
+        case Traffic.CLOSED:
+            return 0
+        case "" | Traffic.OPEN:
+            return 100
+        case number if number.isdecimal() and 1 <= int(number) <= 100:  # noqa: PLR2004 - per cent
+            return int(number)
+        case _:
+            return None
 
 
 class Counter(StrEnum):
@@ -107,6 +136,19 @@ class Counter(StrEnum):
     """Requests that got their first token."""
     FIRST_TOKEN_SECONDS = "first_token_seconds"  # noqa: S105 - a token of text
     """Their times to it, added up: arrival in vLLM to first token."""
+    FURTHER_TOKENS = "further_tokens"
+    """Tokens after the first one of a request."""
+    FURTHER_TOKEN_SECONDS = "further_token_seconds"  # noqa: S105 - a token of text
+    """The times between a token and the one before it, added up."""
+    ANSWERS = "answers"
+    """Requests to the API that were answered, or broke off, as our middleware counts them."""
+    ANSWERS_FAILED = "answers_failed"
+    """Of these, those with a status of 500 or more, 503 of a full queue or a leaving replica aside, and streams that
+    broke off without their client having hung up."""
+    GOLDEN_ASKED = "golden_asked"
+    """Golden prompts that were asked."""
+    GOLDEN_WRONG = "golden_wrong"
+    """Of these, those that were answered otherwise than they should be, or not."""
 
 
 class Gauge(StrEnum):

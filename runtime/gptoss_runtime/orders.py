@@ -131,6 +131,20 @@ class WeightsOrder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenOrder:
+    """A prompt whose answer is known, in part. It is asked at temperature 0."""
+
+    name: str
+    prompt: str
+    """A user's message."""
+    contains: tuple[str, ...] = ()
+    """Texts that the answer must all contain, whatever the case of letters."""
+    json_schema: str = ""
+    """JSON Schema, as JSON text, that the answer must satisfy. Empty: it need not be JSON."""
+    max_tokens: int = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOrders:
     """What one replica's server is to run."""
 
@@ -162,6 +176,10 @@ class ServerOrders:
     """Between two probes of an idle engine."""
     cloud: Cloud = Cloud.AUTO
     """Whose metadata service is asked for notices."""
+    built_in_prompts: tuple[str, ...] = ()
+    """Which of the server's own golden prompts are asked: `Harmony`, `ToolCall`."""
+    golden_prompts: tuple[GoldenOrder, ...] = ()
+    """Further ones."""
     extra_args: tuple[str, ...] = ()
     """Appended to vLLM's command line as they are."""
     drain_seconds: int = 120
@@ -177,9 +195,11 @@ class ServerOrders:
     def decode(cls, text: str) -> Self:
         """Return the orders in `text`. Raises ContractError."""
         document = load_document(text, what="server orders")
-        for name in ("served_names", "extra_args"):
+        for name in ("served_names", "extra_args", "built_in_prompts"):
             if isinstance(document.get(name), list):
                 document[name] = tuple(document[name])
+        if isinstance(document.get("golden_prompts"), list):
+            document["golden_prompts"] = tuple(_golden(prompt) for prompt in document["golden_prompts"])
         if isinstance(document.get("weights"), dict):
             document["weights"] = _made(WeightsOrder, document["weights"], what="server orders: weights")
         engine = document.get("engine")
@@ -188,6 +208,15 @@ class ServerOrders:
                 engine["speculation"] = _made(Speculation, engine["speculation"], what="server orders: speculation")
             document["engine"] = _made(EngineOptions, engine, what="server orders: engine")
         return _made(cls, document, what="server orders")
+
+
+def _golden(document: Any) -> GoldenOrder:  # noqa: ANN401 - what JSON had
+    """Return one prompt. Raises ContractError."""
+    what = "server orders: golden prompts"
+    if not isinstance(document, dict):
+        raise ContractError(f"{what}: a JSON object is needed, not {type(document).__name__}")
+    contains = document.get("contains", ())
+    return _made(GoldenOrder, {**document, "contains": tuple(contains)}, what=what)
 
 
 def _made(cls: type[T], document: dict[str, Any], *, what: str) -> T:

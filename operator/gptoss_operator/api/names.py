@@ -32,6 +32,10 @@ LABEL_POOL: Final = f"{GROUP}/pool"
 """On a replica and its pod: the pool of GPUs that was chosen for it."""
 LABEL_WEIGHTS: Final = f"{GROUP}/weights"
 """On a Job: which weights it brings into which claim, as a digest."""
+ANNOTATION_TRAFFIC: Final = f"{GROUP}/traffic"
+"""On a replica and its pod: which requests it gets, see `gptoss_runtime.contract.Traffic`. The pod reads its own."""
+ANNOTATION_REPLACES: Final = f"{GROUP}/replaces"
+"""On a replica of a newer revision: the slot of the one that leaves for it."""
 ANNOTATION_CONFIG: Final = f"{GROUP}/config"
 """On a gateway pod: digest of its configuration."""
 ANNOTATION_WEEK: Final = f"{GROUP}/week"
@@ -43,10 +47,14 @@ COMPONENT_REPLICA: Final = "replica"
 COMPONENT_GATEWAY: Final = "gateway"
 COMPONENT_HISTORY: Final = "history"
 """What was needed in the past week."""
+COMPONENT_REVISION: Final = "revision"
+"""The record of a revision: its pod template."""
 COMPONENT_WEIGHTS: Final = "weights"
 """The Job that fills a cache claim, and the claim."""
 APP: Final = "gpt-oss"
 
+POD_DIRECTORY: Final = "/etc/gptoss-pod"
+"""Where a replica's pod finds what its annotations say: the file `traffic`."""
 REPLICA_CONTAINER: Final = "server"
 GATEWAY_CONTAINER: Final = "haproxy"
 ACTIVATOR_CONTAINER: Final = "activator"
@@ -87,6 +95,11 @@ def gateways_service(deployment: str) -> str:
 def inference_pool(deployment: str) -> str:
     """Return the name of the InferencePool of the replicas."""
     return f"{deployment}-replicas"
+
+
+def revision_record(deployment: str, revision: str) -> str:
+    """Return the name of the ControllerRevision that keeps the pod template of a revision."""
+    return f"{deployment}-{revision}"
 
 
 def cache_claim(deployment: str) -> str:

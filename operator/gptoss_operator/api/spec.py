@@ -14,6 +14,7 @@ from gptoss_operator.api.cache import CacheSpec
 from gptoss_operator.api.engine import EngineSpec
 from gptoss_operator.api.model import HuggingFaceSource, ModelSource, ModelSpec, SecretKeyRef
 from gptoss_operator.api.placement import GpuPool, PriceSpec, SpotSpec
+from gptoss_operator.api.rollout import RolloutSpec, UpgradePolicy
 from gptoss_operator.api.routing import RoutingSpec
 from gptoss_operator.api.rules import Rule
 from gptoss_operator.api.scaling import BudgetSpec, ScalingSpec
@@ -130,7 +131,7 @@ class PodOverrides(ApiModel):
     """What replicas' pods have beside what the operator decides."""
 
     labels: dict[str, LabelValue] = Field(default_factory=dict, max_length=32)
-    """Further labels. Those of the operator win."""
+    """Further labels. Those of the operator win. A change of labels or annotations reaches replicas as they are made."""
     annotations: dict[str, Annotated[str, Field(max_length=4096)]] = Field(default_factory=dict, max_length=32)
     """Further annotations."""
     env: tuple[EnvVar, ...] = Field(default=(), max_length=64)
@@ -182,6 +183,11 @@ class GptOssSpec(ApiModel):
     """How long running requests may go on when their replica or gateway pod is to leave."""
     pod: PodOverrides = PodOverrides()
     """What replicas' pods have beside what the operator decides."""
+    rollout: RolloutSpec = RolloutSpec()
+    """How replicas of one revision are replaced by those of the next."""
+    upgrade_policy: UpgradePolicy = UpgradePolicy.NEVER
+    """When defaults in `status.resolved` move to those of a newer operator: Never, WithChange (with the next change of
+    the spec that replaces replicas), or Always (replicas are replaced then)."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gptoss_operator.api.base import ApiModel
+from gptoss_operator.api.status_rollout import RefusedRevision, RevisionStatus, RolloutStatus
 from gptoss_runtime.contract import NoticeKind
 
 
@@ -92,6 +93,20 @@ class Reason(StrEnum):
     REPLACED_EARLY = "ReplacedEarly"
     ZONE_SUSPECT = "ZoneSuspect"
     REPLICA_SILENT = "ReplicaSilent"
+
+    ROLLOUT_PROGRESSING = "RolloutProgressing"
+    ROLLOUT_PAUSED = "RolloutPaused"
+    ROLLOUT_WAITING = "RolloutWaiting"
+    ROLLOUT_STARTED = "RolloutStarted"
+    ROLLOUT_COMPLETE = "RolloutComplete"
+    ROLLOUT_FAILED = "RolloutFailed"
+    ROLLED_BACK = "RolledBack"
+    STRATEGY_CHOSEN = "StrategyChosen"
+    GATE_PASSED = "GatePassed"
+    GATE_FAILED = "GateFailed"
+    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    WRONG_ANSWERS = "WrongAnswers"
+    CANARY_WORSE = "CanaryWorse"
 
     REPLICA_CREATED = "ReplicaCreated"
     REPLICA_REMOVED = "ReplicaRemoved"
@@ -252,7 +267,15 @@ class GptOssStatus(ApiModel):
     selector: str | None = None
     """Label selector of the replicas' pods, for autoscalers that use /scale."""
     revision: str | None = None
-    """Hash of the replicas' pod template that the spec asks for."""
+    """Hash of everything in the spec that needs replicas to start again, and of the defaults in `resolved`."""
+    current_revision: str | None = None
+    """The last revision that has come to serve as a whole: what a failed one goes back to."""
+    rollout: RolloutStatus | None = None
+    """The rollout that is under way. Absent: there is none."""
+    refused_revision: RefusedRevision | None = None
+    """The revision that the spec asks for and that has failed. Absent: there is none."""
+    history: tuple[RevisionStatus, ...] | None = Field(default=None, max_length=5)
+    """The last five revisions, the newest first."""
     image: str | None = None
     """Image of the model server that is used: the spec's, else the resolved one."""
     resolved: ResolvedDefaults | None = None
