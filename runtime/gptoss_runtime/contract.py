@@ -20,6 +20,11 @@ HEALTH_PORT = 8081
 AGENT_PORT = 8082
 """HAProxy's agent check: one line for each connection."""
 
+POD_DIRECTORY = "/etc/gptoss-pod"
+"""Where a replica's pod finds what its annotations say, as files that the kubelet keeps up to date."""
+TRAFFIC_FILE = "traffic"
+"""The one of `gptoss.dev/traffic` there: see `Traffic`. Missing or empty: open."""
+
 TERMINATION_LOG_ENV = "GPTOSS_TERMINATION_LOG"
 """Environment variable that names another file than `TERMINATION_LOG`."""
 TERMINATION_LOG = "/dev/termination-log"

@@ -53,8 +53,6 @@ COMPONENT_WEIGHTS: Final = "weights"
 """The Job that fills a cache claim, and the claim."""
 APP: Final = "gpt-oss"
 
-POD_DIRECTORY: Final = "/etc/gptoss-pod"
-"""Where a replica's pod finds what its annotations say: the file `traffic`."""
 REPLICA_CONTAINER: Final = "server"
 GATEWAY_CONTAINER: Final = "haproxy"
 ACTIVATOR_CONTAINER: Final = "activator"

@@ -131,7 +131,8 @@ class PodOverrides(ApiModel):
     """What replicas' pods have beside what the operator decides."""
 
     labels: dict[str, LabelValue] = Field(default_factory=dict, max_length=32)
-    """Further labels. Those of the operator win. A change of labels or annotations reaches replicas as they are made."""
+    """Further labels. Those of the operator win. A change of labels and annotations reaches replicas as they are
+    made."""
     annotations: dict[str, Annotated[str, Field(max_length=4096)]] = Field(default_factory=dict, max_length=32)
     """Further annotations."""
     env: tuple[EnvVar, ...] = Field(default=(), max_length=64)
