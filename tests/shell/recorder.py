@@ -65,7 +65,8 @@ class Recorder:
         return self._answer("status", a_body(version=9, status=manifest["status"]))
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str, resource_version: str) -> Manifest:
-        assert (kind, namespace) == ("StatefulSet", OWNER.namespace)
+        assert kind in ("StatefulSet", "ControllerRevision")
+        assert namespace == OWNER.namespace
         return self._answer(f"delete {name} {uid} {resource_version}", {"kind": "Status", "status": "Success"})
 
     async def annotate(

@@ -32,7 +32,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   resources: [gptossdeployments/finalizers]
   verbs: [update]
 - apiGroups: [apps]
-  resources: [statefulsets, deployments]
+  resources: [statefulsets, deployments, controllerrevisions]
   verbs: [get, list, watch, create, patch, delete]
 # What fills a cache claim, and the claim.
 - apiGroups: [batch]
@@ -46,7 +46,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
-  # patch: an annotation, which makes the kubelet bring a gateway its new API keys at once.
+  # patch: an annotation, which makes the kubelet bring a gateway its new API keys, or a replica its share of the
+  # requests, at once.
   verbs: [list, watch, delete, patch]
 {{- if .Values.rbac.watchSecrets }}
 # By metadata only.

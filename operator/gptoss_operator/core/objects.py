@@ -5,7 +5,7 @@ The reflectors decode the API server's JSON straight into these, so that thousan
 
 from datetime import datetime
 
-from msgspec import Struct, field
+from msgspec import Raw, Struct, field, structs
 
 from gptoss_operator.api import names
 
@@ -19,13 +19,26 @@ class OwnerReference(Struct, frozen=True, rename="camel"):
     controller: bool = False
 
 
-class Annotations(Struct, frozen=True, rename={"keys_version": names.ANNOTATION_KEYS, "week": names.ANNOTATION_WEEK}):
+class Annotations(
+    Struct,
+    frozen=True,
+    rename={
+        "keys_version": names.ANNOTATION_KEYS,
+        "week": names.ANNOTATION_WEEK,
+        "traffic": names.ANNOTATION_TRAFFIC,
+        "replaces": names.ANNOTATION_REPLACES,
+    },
+):
     """The annotations that the operator reads."""
 
     keys_version: str = ""
     """On a gateway pod: version of the Secret with API keys that it was last told of."""
     week: str = ""
     """On the ConfigMap of the history: what was needed in the past week."""
+    traffic: str = ""
+    """On a replica and its pod: which requests it gets."""
+    replaces: str = ""
+    """On a replica: the slot of the one that leaves for it."""
 
 
 class ObjectMeta(Struct, frozen=True, rename="camel"):
@@ -95,10 +108,23 @@ class PodCondition(Struct, frozen=True, rename="camel"):
     """When `status` last changed."""
 
 
+class ContainerResources(Struct, frozen=True):
+    """What a container takes of its node."""
+
+    limits: dict[str, str] = {}
+
+
+class Container(Struct, frozen=True):
+    """A container as it was asked for."""
+
+    resources: ContainerResources = ContainerResources()
+
+
 class PodSpec(Struct, frozen=True, rename="camel"):
-    """Where a pod runs."""
+    """Where a pod runs, and what it takes there."""
 
     node_name: str = ""
+    containers: tuple[Container, ...] = ()
 
 
 class PodStatus(Struct, frozen=True, rename="camel"):
@@ -147,6 +173,19 @@ class Child(Struct, frozen=True):
     status: ChildStatus = ChildStatus()
 
 
+class Record(Child, frozen=True):
+    """A ControllerRevision: the pod template of one revision. It never changes."""
+
+    data: Raw = Raw()
+    """JSON that `core.records.template_of` reads: seldom, so it is kept as the bytes that it came in."""
+    revision: int = 0
+    """Which one it is of its deployment's, counted from the first."""
+
+    def __post_init__(self) -> None:
+        # The bytes are a view into the whole page or event that they came in, which would stay in memory with them.
+        structs.force_setattr(self, "data", self.data.copy())
+
+
 class Taint(Struct, frozen=True):
     """A taint of a node."""
 
@@ -185,3 +224,9 @@ class Node(Struct, frozen=True):
     metadata: ObjectMeta
     spec: NodeSpec = NodeSpec()
     status: NodeStatus = NodeStatus()
+
+
+def gpus_of(pod: Pod, resource: str) -> int:
+    """Return how many units of an extended resource, such as `nvidia.com/gpu`, a pod takes of its node."""
+    limits = (container.resources.limits.get(resource, "") for container in pod.spec.containers)
+    return sum(int(limit) for limit in limits if limit.isdecimal())

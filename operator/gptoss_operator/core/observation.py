@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from gptoss_operator.api.status import Reason
-from gptoss_operator.core.objects import Child, Node, Pod
+from gptoss_operator.core.objects import Child, Node, Pod, Record
 from gptoss_operator.core.scaling.load import NOTHING_KNOWN, Load
 from gptoss_runtime.contract import ReplicaState
 
@@ -65,6 +65,8 @@ class Observation:
     """What the operator applied: StatefulSets, Services and so on that the owner controls."""
     replica_pods: tuple[Pod, ...] = ()
     """Pods of the replicas, terminating ones included."""
+    revisions: Mapping[str, Record] = field(default_factory=dict)
+    """The records of the owner's revisions, by the revision. They are among the children too."""
     gateway_pods: tuple[Pod, ...] = ()
     """Pods of the gateway, terminating ones included."""
     weights_pods: tuple[Pod, ...] = ()
@@ -73,12 +75,17 @@ class Observation:
     """When each StatefulSet that has no pod was first seen without one, by its name."""
     replica_states: Mapping[str, ReplicaState] = field(default_factory=dict)
     """What replicas said of themselves a moment ago, by their pods' uids. That one is missing says nothing of it."""
+    hears_replicas: bool = True
+    """Whether replicas are asked at all. False: nothing will ever be in `replica_states`."""
     load: Load = NOTHING_KNOWN
     """What gateways and replicas measured of the requests."""
     unreachable: Mapping[str, datetime] = field(default_factory=dict)
     """Since when neither the operator nor any gateway reaches a replica that was reached before, by its pod's uid."""
     nodes: Mapping[str, Node] = field(default_factory=dict)
     """Nodes by name, as far as they may be read."""
+    gpus_used: Mapping[str, int] = field(default_factory=dict)
+    """GPUs of the kind that the spec names that pods of this and of all other deployments take, by the node's name.
+    Pods that have ended take none; those of others than this operator are not seen."""
     secrets: Mapping[str, str] | None = None
     """Version of each Secret that the spec names and that exists. None: Secrets may not be read."""
     problems: Mapping[ChildKey, Problem] = field(default_factory=dict)

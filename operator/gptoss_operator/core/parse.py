@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gptoss_operator.api.rules import owned_flag
-from gptoss_operator.api.spec import GptOssSpec
+from gptoss_operator.api.spec import GptOssSpec, GpuSpec
 from gptoss_operator.api.status import GptOssStatus
 from gptoss_operator.errors import InvalidSpec
 from gptoss_runtime.orders import OWNED_FLAGS
@@ -41,6 +41,12 @@ def secret_names(body: dict[str, Any]) -> frozenset[str]:
     routing = (body.get("spec") or {}).get("routing") or {}
     uses = ((routing.get(name) or {}).get(field) for name, field in SECRET_FIELDS)
     return frozenset(name for name in uses if name)
+
+
+def gpu_resource(body: dict[str, Any]) -> str:
+    """Return the extended resource that replicas ask GPUs of, whether or not the rest of the spec can be understood."""
+    gpu = (body.get("spec") or {}).get("gpu") or {}
+    return gpu.get("resource") or GpuSpec().resource
 
 
 def parse_status(body: dict[str, Any]) -> GptOssStatus:

@@ -16,10 +16,11 @@ import msgspec
 from gptoss_operator.api import names
 from gptoss_operator.api.status import GptOssStatus, Reason
 from gptoss_operator.core.actions import Annotate, Apply, Delete, Plan
-from gptoss_operator.core.objects import Child, Pod
+from gptoss_operator.core.objects import Pod
 from gptoss_operator.core.observation import ChildKey, Manifest, Owner, Problem
 from gptoss_operator.errors import Conflict, KubernetesError, NotFound, Refused, Unavailable
 from gptoss_operator.shell.bodies import Bodies
+from gptoss_operator.shell.children import child_of
 from gptoss_operator.shell.cluster import Cluster
 from gptoss_operator.shell.ledger import Ledger
 from gptoss_operator.shell.notes import NoteLimiter, event_of
@@ -118,7 +119,7 @@ async def _apply(apply: Apply, owner: Owner, hands: Hands) -> None:
         except (Refused, Conflict, NotFound) as error:
             obstacle = _refusal(error, apply.key)
         else:
-            applied = msgspec.convert(answer, Child)
+            applied = child_of(apply.key.kind, answer)
             labels = apply.manifest["metadata"].get("labels", {})
             hands.ledger.record(deployment, apply.key, applied, apply.digest, labels)
             hands.cluster.children[apply.key.kind].remember(hands.cluster.scope_of(owner.namespace), applied)
@@ -147,7 +148,7 @@ async def _applied(apply: Apply, hands: Hands) -> Manifest:
 async def _obstacle(key: ChildKey, owner: Owner, hands: Hands) -> Problem | None:
     """Return why an object that was not seen must not be applied: there is one of that name that is not ours."""
     try:
-        found = msgspec.convert(await hands.writer.get(key.kind, owner.namespace, key.name), Child).metadata
+        found = child_of(key.kind, await hands.writer.get(key.kind, owner.namespace, key.name)).metadata
     except NotFound:
         return None
     except Refused as error:
@@ -197,7 +198,7 @@ async def _delete(delete: Delete, owner: Owner, hands: Hands) -> bool:
         return False
     hands.ledger.forget_child(Key(owner.namespace, owner.name), delete.key)
     if answer.get("metadata", {}).get("deletionTimestamp") is not None:
-        terminating = msgspec.convert(answer, Pod if kind == POD else Child)
+        terminating = msgspec.convert(answer, Pod) if kind == POD else child_of(kind, answer)
         store.remember(hands.cluster.scope_of(owner.namespace), terminating)
     else:
         store.remember_gone(key, delete.uid)

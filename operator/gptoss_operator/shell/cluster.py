@@ -5,13 +5,17 @@ from typing import Final
 
 from gptoss_operator.api import names
 from gptoss_operator.core.objects import Child, Node, Pod
+from gptoss_operator.shell.children import struct_of
+from gptoss_operator.shell.gpus import GpusUsed
 from gptoss_operator.shell.reflect import Reflector, Source
-from gptoss_operator.shell.resources import CHILD_KINDS, NODE, OPTIONAL_CHILD_KINDS, POD, SECRET
+from gptoss_operator.shell.resources import CHILD_KINDS, NODE, OPTIONAL_CHILD_KINDS, POD, REVISION, SECRET
 from gptoss_operator.shell.store import HasMetadata, Key, Store, deployment_of, key_of
 
 
 SELECTOR: Final = f"{names.LABEL_MANAGED_BY}={names.FIELD_MANAGER},{names.LABEL_DEPLOYMENT}"
 """Only what the operator made, or what came from it."""
+REVISION_SELECTOR: Final = f"{SELECTOR},{names.LABEL_COMPONENT}={names.COMPONENT_REVISION}"
+"""The StatefulSet controller makes a ControllerRevision for each replica, with the labels of its pod."""
 
 
 class Cluster:
@@ -27,7 +31,9 @@ class Cluster:
         self.scopes: tuple[str | None, ...] = tuple(namespaces) or (None,)
         self._wake = wake
         self._users_of_secret = users_of_secret
-        self.pods: Store[Pod] = Store(self._part_changed)
+        self.pods: Store[Pod] = Store(self._pod_changed)
+        self.gpus_used = GpusUsed()
+        """What of the nodes the pods take."""
         self.children: dict[str, Store[Child]] = {kind: Store(self._part_changed) for kind in CHILD_KINDS}
         self.secrets: Store[Child] = Store(self._secret_changed)
         """Names and versions only. Their contents are never asked for."""
@@ -46,10 +52,10 @@ class Cluster:
                 Reflector(
                     source,
                     kind,
-                    Child,
+                    struct_of(kind),
                     store,
                     namespace=scope,
-                    selector=SELECTOR,
+                    selector=REVISION_SELECTOR if kind == REVISION else SELECTOR,
                     optional=kind in OPTIONAL_CHILD_KINDS,
                 )
                 for kind, store in self.children.items()
@@ -59,6 +65,10 @@ class Cluster:
     def scope_of(self, namespace: str) -> str | None:
         """Return which watch shows the objects of `namespace`."""
         return namespace if self.scopes != (None,) else None
+
+    def _pod_changed(self, before: Pod | None, after: Pod | None) -> None:
+        self.gpus_used.changed(before, after)
+        self._part_changed(before, after)
 
     def _part_changed(self, before: HasMetadata | None, after: HasMetadata | None) -> None:
         for deployment in {deployment_of(obj) for obj in (before, after) if obj is not None}:

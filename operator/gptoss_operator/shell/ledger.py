@@ -8,16 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gptoss_operator.core.objects import Child
+from gptoss_operator.core.objects import Annotations, Child
 from gptoss_operator.core.observation import ChildKey, Problem
+from gptoss_operator.shell.resources import REVISION
 from gptoss_operator.shell.store import Key
 
 
 KINDS_WITH_GENERATION: Final = frozenset({"StatefulSet", "Deployment", "PodDisruptionBudget", "Job", "InferencePool"})
 """Kinds whose `metadata.generation` grows with every change of their spec. Others are compared by resource version."""
 
-KINDS_LEFT_ALONE: Final = frozenset({"PersistentVolumeClaim"})
-"""Kinds whose spec cannot be changed, except that a claim may grow; many controllers write about them."""
+KINDS_LEFT_ALONE: Final = frozenset({"PersistentVolumeClaim", REVISION})
+"""Kinds whose content cannot be changed, except that a claim may grow; many controllers write about claims."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,7 @@ class Entry:
     version: str
     digest: str
     labels: Mapping[str, str]
+    annotations: Annotations
 
 
 class Ledger:
@@ -39,7 +41,13 @@ class Ledger:
 
     def record(self, deployment: Key, key: ChildKey, applied: Child, digest: str, labels: Mapping[str, str]) -> None:
         """Remember that a manifest with `digest` and `labels` was applied, and what the API server made of it."""
-        entry = Entry(uid=applied.metadata.uid, version=_version(key.kind, applied), digest=digest, labels=labels)
+        entry = Entry(
+            uid=applied.metadata.uid,
+            version=_version(key.kind, applied),
+            digest=digest,
+            labels=labels,
+            annotations=applied.metadata.annotations,
+        )
         self._entries.setdefault(deployment, {})[key] = entry
         self._problems.get(deployment, {}).pop(key, None)
 
@@ -48,8 +56,10 @@ class Ledger:
         entry = self._entries.get(deployment, {}).get(key)
         if entry is None or entry.uid != live.metadata.uid or entry.version != _version(key.kind, live):
             return None
-        # Labels do not count for the generation, but the reflectors and the selectors live by them.
-        return entry.digest if entry.labels.items() <= live.metadata.labels.items() else None
+        # These do not count for the generation, but the reflectors and the selectors live by the labels, and rollouts
+        # by annotations.
+        same = entry.labels.items() <= live.metadata.labels.items() and entry.annotations == live.metadata.annotations
+        return entry.digest if same else None
 
     def refuse(self, deployment: Key, key: ChildKey, problem: Problem) -> bool:
         """Remember why an object could not be applied. Return whether that is news."""

@@ -7,11 +7,10 @@ replacement.
 from collections.abc import Mapping
 from typing import Protocol
 
-import msgspec
-
 from gptoss_operator.core.objects import Child
 from gptoss_operator.core.observation import ChildKey, Manifest, Owner
 from gptoss_operator.errors import NotFound
+from gptoss_operator.shell.children import child_of
 from gptoss_operator.shell.cluster import Cluster
 from gptoss_operator.shell.ledger import Ledger
 from gptoss_operator.shell.observe import is_controlled_by
@@ -46,7 +45,7 @@ async def find_lost(owner: Owner, cluster: Cluster, ledger: Ledger, reader: Read
         if cluster.children[key.kind].get(Key(owner.namespace, key.name)) is not None:
             continue
         try:
-            found = msgspec.convert(await reader.get(key.kind, owner.namespace, key.name), Child)
+            found = child_of(key.kind, await reader.get(key.kind, owner.namespace, key.name))
         except NotFound:
             ledger.forget_child(deployment, key)
             continue

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gptoss_operator.api import names
-from gptoss_operator.core.objects import Child, ObjectMeta, Pod
+from gptoss_operator.core.objects import Child, ObjectMeta, Pod, Record
 from gptoss_operator.core.observation import ChildKey, Manifest, Observation, ObservedChild, Owner
 from gptoss_operator.core.scaling.load import NOTHING_KNOWN, Load
 from gptoss_operator.shell.cluster import Cluster
@@ -58,13 +58,16 @@ def observe(
     lost: Mapping[ChildKey, Child] = MappingProxyType({}),
     secret_names: Iterable[str] = (),
     *,
+    gpu_resource: str = "",
+    hears_replicas: bool = True,
     state_of: Callable[[str], ReplicaState | None] = lambda _uid: None,
     load_of: LoadOf = lambda _gateways, _replicas, _deployment: NOTHING_KNOWN,
     out_of_reach_since: Callable[[str], datetime | None] = lambda _uid: None,
 ) -> Observation:
     """Return everything that is seen of one deployment.
 
-    `lost` are children that no store has; see `shell.lost`. `secret_names` are the Secrets that it uses. `state_of`
+    `lost` are children that no store has; see `shell.lost`. `secret_names` are the Secrets that it uses, `gpu_resource`
+    is what its replicas ask GPUs of. `hears_replicas` says whether replicas are asked for their state. `state_of`
     returns what the replica in the pod with a uid said a moment ago, or None; `load_of` what the pods of gateways and
     replicas have measured; `out_of_reach_since` since when nobody reaches the replica in the pod with a uid, or None.
     """
@@ -85,15 +88,29 @@ def observe(
         owner=owner,
         children=children,
         replica_pods=replica_pods,
+        revisions=_revisions(owner, children),
         replica_states={uid: state for uid, state in states if state is not None},
+        hears_replicas=hears_replicas,
         load=load_of(gateway_pods, replica_pods, deployment),
         unreachable={uid: since for uid, since in silences if since is not None},
         gateway_pods=gateway_pods,
         weights_pods=tuple(pod for pod in pods if _is_pod_of(pod, names.COMPONENT_WEIGHTS)),
         nodes={node.metadata.name: node for node in cluster.nodes},
+        gpus_used=cluster.gpus_used.of(gpu_resource),
         secrets=_versions(owner.namespace, secret_names, cluster),
         problems=ledger.problems(deployment),
     )
+
+
+def _revisions(owner: Owner, children: Mapping[ChildKey, ObservedChild]) -> Mapping[str, Record]:
+    """Return the records of revisions. Their names say which: those cannot be changed, unlike their labels."""
+    prefix = names.revision_record(owner.name, "")
+    records = (child.object for child in children.values())
+    return {
+        record.metadata.name.removeprefix(prefix): record
+        for record in records
+        if isinstance(record, Record) and record.metadata.name.startswith(prefix)
+    }
 
 
 def _versions(namespace: str, secret_names: Iterable[str], cluster: Cluster) -> Mapping[str, str] | None:

@@ -82,6 +82,7 @@ class Operator:
             telemetry=telemetry,
             exists=self._exists,
             state_of=self.scraper.samples.fresh,
+            hears_replicas=settings.scrape_seconds > 0,
             load_of=self.scraper.load,
             out_of_reach_since=self.scraper.reach.out_of_reach_since,
         )

@@ -10,7 +10,7 @@ from typing import Any, Final
 from gptoss_operator.core.actions import Plan
 from gptoss_operator.core.memory import Memory
 from gptoss_operator.core.observation import Manifest, Observation
-from gptoss_operator.core.parse import secret_names
+from gptoss_operator.core.parse import gpu_resource, secret_names
 from gptoss_operator.core.plan import make_plan
 from gptoss_operator.core.render.options import RenderOptions
 from gptoss_operator.core.scaling.load import NOTHING_KNOWN
@@ -44,6 +44,8 @@ class Reconciler:
     """Whether the object with this name and uid is still there, as far as our own watch knows."""
     state_of: Callable[[str], ReplicaState | None] = lambda _uid: None
     """What the replica in the pod with a uid said of itself a moment ago, or None."""
+    hears_replicas: bool = True
+    """Whether replicas are asked for that."""
     load_of: LoadOf = lambda _gateways, _replicas, _deployment: NOTHING_KNOWN
     """What gateways and replicas of a deployment have measured."""
     out_of_reach_since: Callable[[str], datetime | None] = lambda _uid: None
@@ -107,6 +109,8 @@ class Reconciler:
             self.hands.ledger,
             lost,
             secret_names(body),
+            gpu_resource=gpu_resource(body),
+            hears_replicas=self.hears_replicas,
             state_of=self.state_of,
             load_of=self.load_of,
             out_of_reach_since=self.out_of_reach_since,

@@ -35,6 +35,7 @@ NODE: Final = "Node"
 EVENT: Final = "Event"
 LEASE: Final = "Lease"
 SECRET: Final = "Secret"  # noqa: S105 - the name of a kind
+REVISION: Final = "ControllerRevision"
 
 OPTIONAL_CHILD_KINDS: Final = frozenset({"InferencePool"})
 """Kinds that a cluster may not have."""
@@ -46,6 +47,7 @@ CHILD_KINDS: Final = (
     "PodDisruptionBudget",
     "PersistentVolumeClaim",
     "Job",
+    REVISION,
     *sorted(OPTIONAL_CHILD_KINDS),
 )
 """Kinds of the objects that the operator applies."""
@@ -57,6 +59,7 @@ RESOURCES: Final = {
     names.KIND: Resource(group=names.GROUP, version=names.VERSION, plural=names.PLURAL),
     "StatefulSet": Resource(group="apps", version="v1", plural="statefulsets"),
     "Deployment": Resource(group="apps", version="v1", plural="deployments"),
+    REVISION: Resource(group="apps", version="v1", plural="controllerrevisions"),
     "Service": Resource(group="", version="v1", plural="services"),
     "ConfigMap": Resource(group="", version="v1", plural="configmaps"),
     "PodDisruptionBudget": Resource(group="policy", version="v1", plural="poddisruptionbudgets"),
