@@ -96,8 +96,10 @@ class Reconciler:
         self.telemetry.show_replicas(key, status)
         self.telemetry.scaling.show_terms(key, plan.terms)
         self.telemetry.scaling.show_cost(key, status)
+        self.telemetry.rollouts.show(key, status)
         if plan.status is not None and status is not None:
             self.telemetry.scaling.count_decision(key, before, status, plan.limit)
+            self.telemetry.rollouts.count_end(key, before, status)
 
     async def _pass(self, key: Key, body: Manifest) -> tuple[Plan, Outcome]:
         owner = owner_of(body)

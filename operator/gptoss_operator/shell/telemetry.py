@@ -11,6 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from gptoss_operator.shell.rollout_metrics import RolloutMetrics
 from gptoss_operator.shell.scaling_metrics import ScalingMetrics
 from gptoss_operator.shell.store import Key
 
@@ -67,6 +68,7 @@ class Telemetry:
             registry=self.registry,
         )
         self.scaling = ScalingMetrics(PREFIX, self.registry)
+        self.rollouts = RolloutMetrics(PREFIX, self.registry)
         build = Gauge(f"{PREFIX}_build_info", "Always 1.", ["version"], registry=self.registry)
         build.labels(version("gptoss-operator")).set(1)
 
@@ -97,6 +99,7 @@ class Telemetry:
     def forget(self, key: Key) -> None:
         """Show nothing more of an object that is gone."""
         self.scaling.forget(key)
+        self.rollouts.forget(key)
         for state in REPLICA_STATES:
             self._replicas.remove(key.namespace, key.name, state)
 
