@@ -77,6 +77,11 @@ async def document(middleware: Middleware, path: str, method: str = "POST") -> o
     return json.loads(answer["body"])
 
 
+async def nobody_is_in_flight(middleware: Middleware) -> bool:
+    told = await document(middleware, IN_FLIGHT_PATH, "GET")
+    return isinstance(told, dict) and told["in_flight"] == {}
+
+
 @dataclass
 class Run:
     """A request that is on its way through the middleware."""
@@ -213,7 +218,7 @@ async def test_a_client_that_reads_nothing_does_not_hold_up_the_cut_nor_the_othe
     assert (await well.ended())[-1] == body(LEAVING_EVENT, more=False)
     # Its request is over, too, and vLLM has its place back.
     assert await stuck.ended() == [STREAM, body(EVENT)]
-    assert await document(middleware, IN_FLIGHT_PATH, "GET") == {"in_flight": {}}
+    assert await nobody_is_in_flight(middleware)
 
 
 @scenario
@@ -270,12 +275,26 @@ async def test_an_answer_that_is_complete_gets_nothing_more() -> None:
 
 
 @scenario
+async def test_what_was_cut_is_no_failure() -> None:
+    async def fail(_: Send) -> None:
+        raise RuntimeError("the client is gone")
+
+    middleware = Middleware(until_the_client_leaves(STREAM, body(EVENT), then=fail))
+    run = await begin(middleware, messages=2)
+    await cut(middleware)
+    await run.ended()
+    # Refused.
+    await ask(middleware, CHAT)
+    assert await document(middleware, IN_FLIGHT_PATH, "GET") == {"in_flight": {}, "answers": 1, "failed": 0}
+
+
+@scenario
 async def test_after_the_cut_requests_are_refused_until_it_is_lifted() -> None:
     middleware = Middleware(until_the_client_leaves(STREAM, body(EVENT, more=False)))
     assert await cut(middleware) == {"streams": 0, "others": 0}
     assert is_refusal((await ask(middleware, CHAT)).got)
     # The supervisor's own questions are answered.
-    assert await document(middleware, IN_FLIGHT_PATH, "GET") == {"in_flight": {}}
+    assert await nobody_is_in_flight(middleware)
     assert await document(middleware, f"{CUT_PATH}/{TOKEN}", "DELETE") == {}
     assert (await ask(middleware, CHAT)).got == [STREAM, body(EVENT, more=False)]
 
@@ -305,7 +324,7 @@ async def test_only_who_knows_the_token_can_cut(path: str) -> None:
 async def test_looking_cuts_nothing() -> None:
     middleware = Middleware(until_the_client_leaves())
     assert (await ask(middleware, f"{CUT_PATH}/{TOKEN}", method="GET")).got[0]["status"] == 405
-    assert await document(middleware, IN_FLIGHT_PATH, "GET") == {"in_flight": {}}
+    assert await nobody_is_in_flight(middleware)
 
 
 @pytest.mark.parametrize("path", [f"{CUT_PATH}/", f"{CUT_PATH}/{TOKEN}"])

@@ -8,8 +8,10 @@ import pytest
 from aiohttp import web
 
 from gptoss_runtime.server.beside import beside
+from gptoss_runtime.server.books import OWN_HEADER
 from gptoss_runtime.server.deep import Models
-from gptoss_runtime.server.engine import Engine, Reply, new_session
+from gptoss_runtime.server.engine import Engine, Reply, Requests, new_session
+from gptoss_runtime.server.telemetry import Answers
 from gptoss_runtime.server.watchdog import Answer
 from tests.runtime.harness import PATIENCE_SECONDS, free_ports, scenario
 
@@ -22,11 +24,13 @@ class Front:
         self.go_on = asyncio.Event()
         self.status = 200
         self.body = "{}"
+        self.own = ""
 
     async def answer(self, _: web.Request) -> web.Response:
         return web.Response(status=self.status, text=self.body, content_type="application/json")
 
-    async def hang(self, _: web.Request) -> web.Response:
+    async def hang(self, request: web.Request) -> web.Response:
+        self.own = request.headers.get(OWN_HEADER, "")
         self.asked.set()
         await self.go_on.wait()
         return web.json_response({"choices": []})
@@ -50,16 +54,36 @@ async def asked(front: Front) -> AsyncIterator[Engine]:
 @scenario
 async def test_our_own_request_is_no_clients() -> None:
     front = Front()
-    front.body = '{"in_flight": {"127.0.0.1": 2, "10.0.0.7": 3}}'
     async with asked(front) as engine:
-        assert await engine.ask_in_flight() == {"127.0.0.1": 2, "10.0.0.7": 3}
         probe = asyncio.create_task(engine.ask_model("/v1/completions", {}, timeout_seconds=PATIENCE_SECONDS))
         await front.asked.wait()
         assert engine.own_requests == 1
-        assert await engine.ask_in_flight() == {"127.0.0.1": 1, "10.0.0.7": 3}
+        # By which the middleware knows it.
+        assert front.own == "token"
         front.go_on.set()
         assert await probe == Reply(status=200, document={"choices": []})
         assert engine.own_requests == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "requests"),
+    [
+        (
+            '{"in_flight": {"10.0.0.7": 3}, "answers": 9, "failed": 1}',
+            Requests(in_flight={"10.0.0.7": 3}, answers=Answers(all=9, failed=1)),
+        ),
+        ('{"in_flight": {}}', Requests(in_flight={}, answers=None)),
+        ('{"answers": 9, "failed": 1}', None),
+        ("nonsense", None),
+    ],
+)
+@scenario
+async def test_reads_what_clients_have_and_had(body: str, requests: Requests | None) -> None:
+    front = Front()
+    front.body = body
+    async with asked(front) as engine:
+        assert await engine.ask_requests() == requests
+        assert await engine.ask_in_flight() == (None if requests is None else requests.in_flight)
 
 
 @scenario

@@ -11,7 +11,7 @@ import pytest
 
 from gptoss_runtime.gateway_contract import USAGE_PORT
 from gptoss_runtime.server.asgi import BODY, START, App, Message, Receive, Scope, Send
-from gptoss_runtime.server.books import IN_FLIGHT_PATH, MAX_TENANTS, OTHER, TOKENS_PATH
+from gptoss_runtime.server.books import CUT_TOKEN_ENV, IN_FLIGHT_PATH, MAX_TENANTS, OTHER, TOKENS_PATH
 from gptoss_runtime.server.exchange import LOST_EVENT
 from gptoss_runtime.server.middleware import Middleware
 from tests.runtime.harness import PATIENCE_SECONDS, scenario
@@ -67,6 +67,17 @@ async def look(middleware: Middleware, path: str) -> dict[str, Any]:
     assert head["status"] == 200
     document: dict[str, Any] = json.loads(answer["body"])
     return document
+
+
+async def in_flight(middleware: Middleware) -> dict[str, int]:
+    counts: dict[str, int] = (await look(middleware, IN_FLIGHT_PATH))["in_flight"]
+    return counts
+
+
+async def answers(middleware: Middleware) -> tuple[int, int]:
+    """Return how many requests are over, and how many of them failed."""
+    told = await look(middleware, IN_FLIGHT_PATH)
+    return told["answers"], told["failed"]
 
 
 def saying(*messages: Message, usage: tuple[object, object] | None = None) -> App:
@@ -143,7 +154,7 @@ async def test_an_answer_without_a_count_costs_nothing(messages: list[Message]) 
     middleware = Middleware(saying(*messages))
     await ask(middleware, a_scope("/v1/responses", **ACME))
     assert await look(middleware, TOKENS_PATH) == {"tokens": {}, "unsent_reports": 0}
-    assert await look(middleware, IN_FLIGHT_PATH) == {"in_flight": {}}
+    assert await in_flight(middleware) == {}
 
 
 @scenario
@@ -193,16 +204,16 @@ async def test_a_request_is_in_flight_until_its_last_byte() -> None:
     middleware = Middleware(app)
     first, second, other = (asyncio.create_task(ask(middleware, a_scope(client=c))) for c in "aab")
     await asyncio.sleep(0)
-    assert await look(middleware, IN_FLIGHT_PATH) == {"in_flight": {"a": 2, "b": 1}}
+    assert await in_flight(middleware) == {"a": 2, "b": 1}
     other.cancel()
     await asyncio.wait([other])
-    assert await look(middleware, IN_FLIGHT_PATH) == {"in_flight": {"a": 2}}
+    assert await in_flight(middleware) == {"a": 2}
     go.set()
     await sent.wait()
-    assert await look(middleware, IN_FLIGHT_PATH) == {"in_flight": {}}
+    assert await in_flight(middleware) == {}
     ended.set()
     await asyncio.gather(first, second)
-    assert await look(middleware, IN_FLIGHT_PATH) == {"in_flight": {}}
+    assert await in_flight(middleware) == {}
 
 
 @scenario
@@ -210,14 +221,14 @@ async def test_only_the_api_is_counted() -> None:
     seen: list[dict[str, Any]] = []
 
     async def app(_: Scope, __: Receive, send: Send) -> None:
-        seen.append(await look(middleware, IN_FLIGHT_PATH))
+        seen.append(await in_flight(middleware))
         await send(JSON)
         await send(body(b"{}", more=False))
 
     middleware = Middleware(app)
     for path in ("/health", "/gptoss/other", "/v1/models"):
         await ask(middleware, a_scope(path, client="a"))
-    assert seen == [{"in_flight": {}}, {"in_flight": {"a": 1}}]
+    assert seen == [{}, {"a": 1}]
 
 
 class BrokenError(Exception):
@@ -243,7 +254,7 @@ async def what_is_left(*messages: Message, error: BaseException) -> tuple[list[M
     try:
         await middleware(a_scope(), receive, send)
     except (BrokenError, asyncio.CancelledError) as raised:
-        assert (await look(middleware, IN_FLIGHT_PATH)) == {"in_flight": {}}
+        assert await in_flight(middleware) == {}
         return got, raised
     return got, None
 
@@ -298,3 +309,95 @@ async def test_other_protocols_are_not_touched(kind: str) -> None:
     await Middleware(app)(scope, receive, send)
     assert seen == [scope, receive, send]
     assert scope == {"type": kind}
+
+
+QUEUE_FULL = [JSON | {"status": 503}, body(b'{"error":{"message":"too many requests"}}', more=False)]
+ENGINE_LOST = b'{"error":{"message":"EngineCore encountered an issue. See stack trace above.","code":500}}'
+
+
+@pytest.mark.parametrize(
+    ("messages", "failed"),
+    [
+        ([JSON, body(b"{}", more=False)], 0),
+        ([JSON | {"status": 400}, body(b"{}", more=False)], 0),
+        ([JSON | {"status": 500}, body(b"{}", more=False)], 1),
+        (QUEUE_FULL, 0),
+        # It becomes a 503, so that gateways send the request elsewhere.
+        ([JSON | {"status": 500}, body(ENGINE_LOST, more=False)], 1),
+        ([STREAM, body(b"data: " + ENGINE_LOST + b"\n\n"), body(b"", more=False)], 1),
+        ([STREAM, body(EVENT), body(b"data: [DONE]\n\n"), body(b"", more=False)], 0),
+        ([STREAM, body(EVENT), body(b"data: " + ENGINE_LOST + b"\n\n"), body(b"", more=False)], 1),
+        ([STREAM, body(EVENT), body(b'data: {"error": {"code": 400}}\n\n'), body(b"", more=False)], 0),
+        # vLLM says nothing more once its client is gone.
+        ([STREAM, body(EVENT)], 0),
+    ],
+)
+@scenario
+async def test_answers_that_failed_are_counted(messages: list[Message], failed: int) -> None:
+    middleware = Middleware(saying(*messages))
+    await ask(middleware, a_scope())
+    assert await answers(middleware) == (1, failed)
+
+
+@pytest.mark.parametrize("error", [BrokenError(), asyncio.CancelledError()])
+@pytest.mark.parametrize("messages", [[], [JSON, body(b"{")], [STREAM, body(EVENT)]])
+@scenario
+async def test_what_breaks_off_has_failed(messages: list[Message], error: BaseException) -> None:
+    async def app(_: Scope, __: Receive, send: Send) -> None:
+        for message in messages:
+            await send(message)
+        raise error
+
+    middleware = Middleware(app)
+    with pytest.raises(type(error)):
+        await ask(middleware, a_scope())
+    assert await answers(middleware) == (1, 1)
+
+
+@scenario
+async def test_what_breaks_off_because_its_client_left_has_not_failed() -> None:
+    async def app(_: Scope, receive: Receive, __: Send) -> None:
+        assert (await receive())["type"] == "http.disconnect"
+        raise BrokenError
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(_: Message) -> None:
+        raise ConnectionResetError
+
+    middleware = Middleware(app)
+    with pytest.raises(BrokenError):
+        await middleware(a_scope(), receive, send)
+    with pytest.raises(ConnectionResetError):
+        await Middleware(saying(JSON))(a_scope(), receive, send)
+    assert await answers(middleware) == (1, 0)
+
+
+@scenario
+async def test_the_supervisors_own_requests_are_counted_nowhere() -> None:
+    seen: list[dict[str, int]] = []
+
+    async def app(scope: Scope, _: Receive, send: Send) -> None:
+        seen.append(await in_flight(middleware))
+        leave_usage(scope, 1, 2)
+        await send(JSON | {"status": 500})
+        await send(body(b"{}", more=False))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CUT_TOKEN_ENV, "secret")
+        middleware = Middleware(app)
+    await ask(middleware, a_scope(x_gptoss_own="secret"))
+    assert seen == [{}]
+    assert await answers(middleware) == (0, 0)
+    assert (await look(middleware, TOKENS_PATH))["tokens"] == {}
+    # Nobody else can hide.
+    await ask(middleware, a_scope(x_gptoss_own="guess"))
+    assert await answers(middleware) == (1, 1)
+
+
+@scenario
+async def test_looking_at_the_api_is_no_answer() -> None:
+    middleware = Middleware(saying(JSON, body(b"{}", more=False)))
+    await ask(middleware, {**a_scope("/v1/models"), "method": "GET"})
+    assert await answers(middleware) == (0, 0)

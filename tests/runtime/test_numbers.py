@@ -38,6 +38,7 @@ def vllm_metrics() -> Iterator[None]:
     prompt = Counter("vllm:prompt_tokens", "", tuple(labels))
     finished = Counter("vllm:request_success", "", (*labels, "finished_reason"))
     first = Histogram("vllm:time_to_first_token_seconds", "", tuple(labels))
+    further = Histogram("vllm:inter_token_latency_seconds", "", tuple(labels))
     running = Gauge("vllm:num_requests_running", "", tuple(labels))
     cache = Gauge("vllm:cache_config_info", "", ("engine", "kv_cache_size_tokens"))
     latency = Histogram("vllm:e2e_request_latency_seconds", "", tuple(labels))
@@ -47,11 +48,13 @@ def vllm_metrics() -> Iterator[None]:
     finished.labels(**labels, finished_reason="stop").inc(2)
     finished.labels(**labels, finished_reason="length").inc(1)
     first.labels(**labels).observe(0.5)
+    further.labels(**labels).observe(0.25)
+    further.labels(**labels).observe(0.5)
     running.labels(**labels).set(3)
     cache.labels(engine="0", kv_cache_size_tokens="4096").set(1)
     latency.labels(**labels).observe(1)
     yield
-    for metric in (steps, prompt, finished, first, running, cache, latency):
+    for metric in (steps, prompt, finished, first, further, running, cache, latency):
         REGISTRY.unregister(metric)
 
 
@@ -64,6 +67,8 @@ async def test_the_numbers_that_the_supervisor_reads_are_told_alone() -> None:
     text = answer["body"].decode()
     assert numbers_of(text) == numbers_of(generate_latest(REGISTRY).decode())
     assert numbers_of(text).counters["engine_steps"] == 3
+    assert numbers_of(text).counters["further_tokens"] == 2
+    assert numbers_of(text).counters["further_token_seconds"] == 0.75
     assert numbers_of(text).gauges["kv_tokens"] == 4096
     assert {line.partition("{")[0] for line in text.splitlines() if not line.startswith("#")} <= NAMES
 

@@ -15,6 +15,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 START = "http.response.start"
 BODY = "http.response.body"
+DISCONNECT = "http.disconnect"
 UNAVAILABLE = 503
 JSON_TYPE = b"application/json"
 

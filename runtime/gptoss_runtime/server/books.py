@@ -10,7 +10,8 @@ from gptoss_runtime.server.usage import Tokens
 
 
 IN_FLIGHT_PATH = "/gptoss/in_flight"
-"""Answers `{"in_flight": {"10.0.0.7": 3}}`: unfinished requests by the client's address.
+"""Answers `{"in_flight": {"10.0.0.7": 3}, "answers": 90, "failed": 1}`: unfinished requests by the client's address,
+and requests that are over since vLLM's start, those that failed among them.
 
 For `gptoss-server` in the same pod; a gateway lets no client ask for it."""
 TOKENS_PATH = "/gptoss/tokens"
@@ -23,6 +24,8 @@ CUT_PATH = "/gptoss/cut"
 `{"streams": 2, "others": 1}` within about a second. DELETE lets requests in again. 404 for a wrong token."""
 CUT_TOKEN_ENV = "GPTOSS_CUT_TOKEN"  # noqa: S105 - the variable's name
 """Environment variable of vLLM with the token, which other pods cannot know. Unset: nobody can cut."""
+OWN_HEADER = "x-gptoss-own"
+"""Request header with the token of `CUT_TOKEN_ENV`: a request of the supervisor's own, which is no client's."""
 MAX_TENANTS = 1000
 """Tenants that are counted each for itself, so that a stranger's names cannot fill the memory, or Prometheus."""
 OTHER = "other"
@@ -35,6 +38,8 @@ class Books:
     def __init__(self) -> None:
         self.in_flight: dict[str, int] = {}
         """By the client's address; those that have none are absent."""
+        self._answers = 0
+        self._failed = 0
         self._tokens: dict[str, list[int]] = {}
         self._unsent_reports = 0
 
@@ -49,6 +54,15 @@ class Books:
             self.in_flight[address] = left
         else:
             del self.in_flight[address]
+
+    def count_answer(self, *, failed: bool) -> None:
+        """Count a request that is over, whose answer failed or not."""
+        self._answers += 1
+        self._failed += failed
+
+    def requests(self) -> dict[str, object]:
+        """Return the requests of now by address, and how many are over, well and badly."""
+        return {"in_flight": self.in_flight, "answers": self._answers, "failed": self._failed}
 
     def spend(self, tenant: str, tokens: Tokens) -> None:
         """Add to the tenant's tokens."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import aiohttp
 
-from gptoss_runtime.server.books import CUT_PATH, IN_FLIGHT_PATH, NUMBERS_PATH, TOKENS_PATH
+from gptoss_runtime.server.books import CUT_PATH, IN_FLIGHT_PATH, NUMBERS_PATH, OWN_HEADER, TOKENS_PATH
 from gptoss_runtime.server.deep import Models
+from gptoss_runtime.server.telemetry import Answers
 from gptoss_runtime.server.watchdog import Answer
 
 
@@ -19,7 +20,6 @@ METRICS_TIMEOUT_SECONDS = 3.0
 CUT_TIMEOUT_SECONDS = 1.5
 """The middleware answers after a second, whatever its clients do."""
 _NOT_FOUND = 404
-_LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,16 @@ class TokenTotals:
     """Tokens of answers by tenant."""
     unsent_reports: int
     """Reports to gateways that could not be sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requests:
+    """What the middleware says of clients' requests."""
+
+    in_flight: Mapping[str, int]
+    """Unfinished ones by the client's address."""
+    answers: Answers | None
+    """None where it does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +83,17 @@ class Engine:
 
         vLLM's own /load goes down twice for some clients that hang up, and never for answers that are cancelled.
         """
-        own = self._own
-        counts = (await self._ask(IN_FLIGHT_PATH)).get("in_flight")
-        # One of ours that came or went meanwhile may not have been counted: too many is the better error.
-        return _without(counts, min(own, self._own)) if isinstance(counts, dict) else None
+        requests = await self.ask_requests()
+        return None if requests is None else requests.in_flight
+
+    async def ask_requests(self) -> Requests | None:
+        """Return what our middleware says of clients' requests; None when it is silent."""
+        document = await self._ask(IN_FLIGHT_PATH)
+        in_flight, over, failed = (document.get(key) for key in ("in_flight", "answers", "failed"))
+        if not isinstance(in_flight, dict):
+            return None
+        answers = Answers(all=over, failed=failed) if isinstance(over, int) and isinstance(failed, int) else None
+        return Requests(in_flight=in_flight, answers=answers)
 
     async def ask_models(self) -> Models | None:
         """Return what vLLM lists as its models; None when it is silent."""
@@ -91,7 +108,8 @@ class Engine:
         self._own += 1
         try:
             url, within = f"{self._base}{path}", _within(timeout_seconds)
-            async with self._session.post(url, json=body, timeout=within) as response:
+            own = {OWN_HEADER: self._cut_token}
+            async with self._session.post(url, json=body, headers=own, timeout=within) as response:
                 try:
                     document = await response.json(content_type=None)
                 except ValueError:
@@ -158,14 +176,6 @@ class Engine:
                 return response.status, await response.text() if response.ok else None
         except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError):
             return None, None
-
-
-def _without(counts: Mapping[str, int], own: int) -> Mapping[str, int]:
-    """Return requests by address without our own, which come from this machine and have no gateway."""
-    for address in _LOOPBACK:
-        if own and counts.get(address):
-            return {**counts, address: max(0, counts[address] - own)}
-    return counts
 
 
 def _within(seconds: float) -> aiohttp.ClientTimeout:

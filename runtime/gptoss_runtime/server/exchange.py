@@ -6,9 +6,22 @@ from typing import Final
 
 from gptoss_runtime.gateway_contract import ANONYMOUS, Header, Usage
 from gptoss_runtime.openai_errors import error_event, error_json
-from gptoss_runtime.server.asgi import BODY, START, UNAVAILABLE, Message, Scope, Send, answer, header_of, is_stream
+from gptoss_runtime.server.asgi import (
+    BODY,
+    DISCONNECT,
+    START,
+    UNAVAILABLE,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    answer,
+    header_of,
+    is_stream,
+)
 from gptoss_runtime.server.books import Books
 from gptoss_runtime.server.usage import least_tokens, tokens_of
+from gptoss_runtime.server.withhold import ENGINE_LOST, FAILED, error_of
 
 
 FAREWELL_SECONDS: Final = 1.0
@@ -26,6 +39,9 @@ LOST_EVENT: Final = error_event(
 """Last event of a stream that vLLM could not bring to its end. OpenAI's clients raise it as an APIError, whichever
 API it was. vLLM 0.32 sends an error of its own in chats and completions, and none in the Responses API."""
 
+_ERROR_EVENT: Final = b'data: {"error"'
+"""How vLLM 0.32 begins the event of an error in a stream that has begun."""
+
 LEAVING: Final = "replica_leaving"
 """The error's code when a request is cut off because the replica leaves."""
 LEAVING_EVENT: Final = error_event(
@@ -40,18 +56,22 @@ _LEAVING_BODY: Final = error_json(
 
 
 class Exchange:
-    """A request that has come. `send` is what the application answers through."""
+    """A request that has come. `receive` and `send` are what the application hears and answers through."""
 
-    def __init__(self, scope: Scope, send: Send, books: Books) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, books: Books) -> None:
         self._scope = scope
+        self._receive = receive
         self._send = send
         self._books = books
         self._address = (scope.get("client") or ("",))[0]
-        self._begun = False
+        self._status: int | None = None
         self._streams = False
         self._events = 0
         self._last = b""
         self._open = True
+        self._failed = False
+        """Whether the answer failed, as far as its status does not say it."""
+        self._client_left = False
         self._task = asyncio.current_task()
         self.was_cut = False
         """Whether it was ended from outside. What the application does afterwards reaches nobody."""
@@ -62,19 +82,45 @@ class Exchange:
         """Whether the head of a stream has been sent."""
         return self._streams
 
+    async def receive(self) -> Message:
+        """Return the client's next message."""
+        message = await self._receive()
+        if message["type"] == DISCONNECT:
+            self._client_left = True
+        return message
+
     async def send(self, message: Message) -> None:
         """Pass the next message on, and keep count."""
-        await self._send(message)
+        try:
+            await self._send(message)
+        except OSError:
+            self._client_left = True
+            raise
         if message["type"] == BODY:
             body = message.get("body")
             if body:
                 self._last = body
                 self._events += 1
+                if self._status == UNAVAILABLE or body.startswith(_ERROR_EVENT):
+                    self._note_error(body)
             if not message.get("more_body", False):
                 self.close()
         elif message["type"] == START:
-            self._begun = True
+            self._status = message["status"]
             self._streams = is_stream(message)
+
+    def note_failure(self) -> None:
+        """Take note that the application broke off, unless it did so because its client is gone."""
+        if not self._client_left:
+            self._failed = True
+
+    def _note_error(self, body: bytes) -> None:
+        if self._status == UNAVAILABLE:
+            # Of a full queue otherwise, which is no fault.
+            self._failed = ENGINE_LOST in body
+            return
+        error = error_of(body)
+        self._failed = error is None or error[0] >= FAILED
 
     async def break_off(self) -> None:
         """Say in a stream that it ends too early. Before its head, the server can still answer with an error."""
@@ -96,7 +142,7 @@ class Exchange:
             return
         if self._streams:
             await self._end_stream(send, LEAVING_EVENT)
-        elif not self._begun:
+        elif self._status is None:
             await refuse(send)
         self.close()
 
@@ -115,6 +161,9 @@ class Exchange:
             return
         self._open = False
         self._books.end(self._address)
+        if self._scope.get("method") == "POST":
+            bad = self._status is not None and self._status >= FAILED and self._status != UNAVAILABLE
+            self._books.count_answer(failed=not self.was_cut and (self._failed or bad))
         tokens = tokens_of(self._scope, self._last)
         if tokens is None and self._streams and self._events:
             tokens = least_tokens(header_of(self._scope, "content-length"), self._events)

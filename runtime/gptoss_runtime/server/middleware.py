@@ -13,8 +13,8 @@ import json
 from typing import Final
 
 from gptoss_runtime.server import numbers
-from gptoss_runtime.server.asgi import App, Receive, Scope, Send, answer
-from gptoss_runtime.server.books import CUT_PATH, IN_FLIGHT_PATH, NUMBERS_PATH, TOKENS_PATH, Books
+from gptoss_runtime.server.asgi import App, Receive, Scope, Send, answer, header_of
+from gptoss_runtime.server.books import CUT_PATH, IN_FLIGHT_PATH, NUMBERS_PATH, OWN_HEADER, TOKENS_PATH, Books
 from gptoss_runtime.server.cut import Cut
 from gptoss_runtime.server.exchange import Exchange, refuse
 from gptoss_runtime.server.withhold import WithholdHead
@@ -34,6 +34,8 @@ class Middleware:
     def __init__(self, app: App) -> None:
         self._app = WithholdHead(app)
         self._books = Books()
+        self._own_books = Books()
+        """Where the supervisor's own requests are counted, which nobody reads."""
         self._cut = Cut()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,11 +54,13 @@ class Middleware:
             return
         # vLLM leaves the count of tokens here; it must be the same dict that we look into.
         scope.setdefault("state", {})
-        exchange = Exchange(scope, send, self._books)
+        own = self._cut.allows(header_of(scope, OWN_HEADER))
+        exchange = Exchange(scope, receive, send, self._own_books if own else self._books)
         self._cut.enter(exchange)
         try:
-            await self._app(scope, receive, exchange.send)
+            await self._app(scope, exchange.receive, exchange.send)
         except (Exception, asyncio.CancelledError):
+            exchange.note_failure()
             if exchange.was_cut:
                 # The client has its answer; how the application took the news matters to nobody.
                 return
@@ -69,7 +73,7 @@ class Middleware:
 
     async def _tell(self, method: str, path: str, send: Send) -> None:
         if path == IN_FLIGHT_PATH:
-            await answer(send, _json({"in_flight": self._books.in_flight}))
+            await answer(send, _json(self._books.requests()))
         elif path == TOKENS_PATH:
             await answer(send, _json(self._books.totals()))
         elif path == NUMBERS_PATH and (text := numbers.exposition()) is not None:

@@ -20,6 +20,8 @@ _COUNTERS = MappingProxyType(
         Counter.PREEMPTIONS: "vllm:num_preemptions_total",
         Counter.FIRST_TOKENS: "vllm:time_to_first_token_seconds_count",
         Counter.FIRST_TOKEN_SECONDS: "vllm:time_to_first_token_seconds_sum",
+        Counter.FURTHER_TOKENS: "vllm:inter_token_latency_seconds_count",
+        Counter.FURTHER_TOKEN_SECONDS: "vllm:inter_token_latency_seconds_sum",
     }
 )
 _GAUGES = MappingProxyType(
@@ -42,6 +44,16 @@ class Numbers:
 
     counters: dict[str, float] = field(default_factory=dict)
     gauges: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """How clients' requests ended, since vLLM's start."""
+
+    all: int
+    """Those that are over."""
+    failed: int
+    """Of these, those that failed by the fault of vLLM or the machine."""
 
 
 def numbers_of(exposition: str) -> Numbers:

@@ -82,7 +82,7 @@ class _Withheld:
         content = _first_content(self._held)
         if content is None and more and len(self._held) <= MAX_WITHHELD_BYTES:
             return
-        error = _error_of(content or self._held)
+        error = error_of(content or self._held)
         if error is not None:
             await self._answer_with(*error)
             return
@@ -131,7 +131,7 @@ def _is_announcement(event: bytes) -> bool:
     return first_line.startswith(b"event:") and first_line[6:].strip() in _ANNOUNCEMENTS
 
 
-def _error_of(event: bytes) -> tuple[int, bytes] | None:
+def error_of(event: bytes) -> tuple[int, bytes] | None:
     """Return status and JSON body of the error that `event` carries; None when it carries none."""
     if b'"error"' not in event:
         return None
