@@ -108,6 +108,10 @@ class Traffic(StrEnum):
     """It gets its full share, as where nothing is said."""
 
 
+CLOSED_SHARE, OPEN_SHARE = 0, 100
+"""Of a full share, in percent. What is between them is a canary's."""
+
+
 def canary_share(text: str) -> int | None:
     """Return the percentage of a full share that `text` grants: 0 for closed, 100 for open, else the number.
 
@@ -115,10 +119,11 @@ def canary_share(text: str) -> int | None:
     """
     match text.strip():
         case Traffic.CLOSED:
-            return 0
+            return CLOSED_SHARE
         case "" | Traffic.OPEN:
-            return 100
-        case number if number.isdecimal() and 1 <= int(number) <= 100:  # noqa: PLR2004 - per cent
+            return OPEN_SHARE
+        # The length first: Python refuses to read a number of thousands of digits.
+        case number if number.isdecimal() and len(number) <= len("100") and 1 <= int(number) <= OPEN_SHARE:
             return int(number)
         case _:
             return None

@@ -9,6 +9,7 @@ from prometheus_client import Gauge, Histogram
 STEP_SECONDS = 0.05
 TOKENS = ("token_id:11", "token_id:12", "token_id:13", "token_id:14")
 CACHE_TOKENS = 2033601
+BUSY = {"error": {"message": "too many requests"}}
 _LABELS = ("engine",)
 
 
@@ -19,7 +20,8 @@ class FakeEngine:
         self.requests = 0
         """Running ones of clients."""
         self.lie = ""
-        """How the probe's answer is wrong: `token`, `drift`, `nan`, `error`, `chat`; or `busy`: it is refused."""
+        """How the probe's answer is wrong: `token`, `drift`, `nan`, `error`; or a chat's: `chat`, `harmony` (it has no
+        reasoning), `tool` (no call); or `busy`: all are refused."""
         self._thawed = asyncio.Event()
         self._thawed.set()
         self._steps = Histogram("vllm:iteration_tokens_total", "Tokens of a step.", _LABELS).labels("0")
@@ -50,7 +52,7 @@ class FakeEngine:
         """Return status and body of the answer to a completion of given tokens."""
         await self._thawed.wait()
         if self.lie == "busy":
-            return 503, {"error": {"message": "too many requests"}}
+            return 503, BUSY
         if self.lie == "error":
             return 500, {"error": {"message": "Out of range float values are not JSON compliant"}}
         self._steps.observe(1)
@@ -63,8 +65,14 @@ class FakeEngine:
         }
         return 200, {"choices": [{"text": "", "logprobs": logprobs}]}
 
-    async def answer_chat(self) -> dict[str, Any]:
-        """Return the body of the answer to a chat."""
+    async def answer_chat(self, *, tools: bool = False) -> tuple[int, dict[str, Any]]:
+        """Return status and body of the answer to a chat, which may offer the tool of the golden prompt."""
         await self._thawed.wait()
+        if self.lie == "busy":
+            return 503, BUSY
         content = "" if self.lie == "chat" else "Hello."
-        return {"choices": [{"message": {"role": "assistant", "content": content, "reasoning": None}}]}
+        reasoning = None if self.lie in {"chat", "harmony"} else "The user greets me."
+        message: dict[str, Any] = {"role": "assistant", "content": content, "reasoning": reasoning}
+        if tools and self.lie != "tool":
+            message["tool_calls"] = [{"function": {"name": "get_temperature", "arguments": '{"city": "Paris"}'}}]
+        return 200, {"choices": [{"message": message}]}

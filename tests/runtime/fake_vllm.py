@@ -72,7 +72,7 @@ class Fake:
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = (await receive())["body"]
         if scope["path"].endswith("/chat/completions"):
-            await answer(send, 200, await self.engine.answer_chat())
+            await answer(send, *await self.engine.answer_chat(tools=b'"tools"' in body))
         elif b"logprobs" in body:
             await answer(send, *await self.engine.answer_probe())
         else:

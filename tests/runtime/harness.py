@@ -65,6 +65,7 @@ class Server:
     health_port: int
     agent_port: int
     termination_log: Path
+    traffic_file: Path
     output: list[str] = field(default_factory=list)
 
     async def get(self, path: str) -> tuple[int, str]:
@@ -137,6 +138,7 @@ async def running(orders: ServerOrders | str, scratch: Path, **environment: str)
     """Start the server; afterwards nothing of it is left, whatever happened."""
     openai_port, health_port, agent_port = free_ports(3)
     termination_log = scratch / "termination-log"
+    traffic_file = scratch / "traffic"
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "gptoss_runtime.server"),
@@ -149,6 +151,7 @@ async def running(orders: ServerOrders | str, scratch: Path, **environment: str)
             "GPTOSS_HEALTH_PORT": str(health_port),
             "GPTOSS_AGENT_PORT": str(agent_port),
             "GPTOSS_TERMINATION_LOG": str(termination_log),
+            "GPTOSS_TRAFFIC_FILE": str(traffic_file),
             "GPTOSS_WARM_UP_SECONDS": "0",
             **environment,
         },
@@ -158,7 +161,8 @@ async def running(orders: ServerOrders | str, scratch: Path, **environment: str)
     )
     try:
         async with aiohttp.ClientSession() as session:
-            yield Server(process, session, openai_port, health_port, agent_port, termination_log)
+            ports = (openai_port, health_port, agent_port)
+            yield Server(process, session, *ports, termination_log, traffic_file)
     finally:
         kill_session(process.pid)
         await process.wait()

@@ -20,6 +20,7 @@ from gptoss_runtime.server.watchdog import (
     after_health,
     after_numbers,
     after_probe,
+    canary_probe_due,
     find,
     probe_due,
 )
@@ -289,3 +290,17 @@ def test_an_engine_that_stops_is_found_out_within_the_window_and_two_looks(
         now += look
         watch = after_numbers(watch, working(step), held=2, at=now)
     assert now - stopped <= stall + 2 * look
+
+
+def test_a_canary_is_probed_whatever_it_does() -> None:
+    busy = looks(NEW, [working(float(step)) for step in range(29)])
+    assert not probe_due(busy, LIMITS, held=2, at=1e9)
+    assert not canary_probe_due(busy, every_seconds=15, at=14.9)
+    assert canary_probe_due(busy, every_seconds=15, at=15.0)
+    assert not canary_probe_due(replace(busy, answer=Answer.SILENT), every_seconds=15, at=15.0)
+
+
+def test_a_busy_canary_that_refuses_or_keeps_a_probe_waiting_is_no_worse_for_it() -> None:
+    for outcome in (Outcome.BUSY, Outcome.UNANSWERED):
+        watch = after_probe(NEW, a_probe(outcome, seconds=10, disturbed=True))
+        assert watch == replace(NEW, probed_at=100.0)

@@ -20,9 +20,11 @@ async def serve_agent(board: Board, gateways: Gateways, port: int, *, warm_up_se
         address = (writer.get_extra_info("peername") or ("",))[0]
         if address:
             gateways.note_check(address)
-        ready_seconds = board.uptime_seconds - (board.load_seconds or 0.0)
-        capacity = warm_capacity(board.max_num_seqs, ready_seconds=ready_seconds, warm_up_seconds=warm_up_seconds)
-        writer.write(agent_line(board.judgement.verdict, gateways.grant(address, capacity)).encode())
+        capacity = warm_capacity(
+            board.max_num_seqs, ready_seconds=board.let_in_seconds, warm_up_seconds=warm_up_seconds
+        )
+        granted = gateways.grant(address, capacity)
+        writer.write(agent_line(board.judgement.verdict, granted, share=board.share).encode())
         writer.close()
         # HAProxy may hang up first.
         with suppress(ConnectionError):

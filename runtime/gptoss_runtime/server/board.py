@@ -6,13 +6,25 @@ No reader ever causes work or waits for vLLM: kubelet's and HAProxy's questions 
 import time
 import uuid
 
-from gptoss_runtime.contract import CheckResult, Gauge, Notice, Phase, ReplicaState, Verdict
+from gptoss_runtime.contract import (
+    CLOSED_SHARE,
+    OPEN_SHARE,
+    Check,
+    CheckResult,
+    Counter,
+    Gauge,
+    Notice,
+    Phase,
+    ReplicaState,
+    Verdict,
+)
 from gptoss_runtime.orders import ServerOrders
 from gptoss_runtime.server.deep import Facts, MemoryUse, Models, answer
+from gptoss_runtime.server.golden_rounds import AGAIN_SECONDS, Golden
 from gptoss_runtime.server.gpu import GpuReading
 from gptoss_runtime.server.phases import StartClock
 from gptoss_runtime.server.planned import PlannedReplica
-from gptoss_runtime.server.telemetry import Numbers
+from gptoss_runtime.server.telemetry import Answers, Numbers
 from gptoss_runtime.server.verdict import Judgement
 from gptoss_runtime.server.watchdog import NOTHING, Finding, Watch, WatchLimits, find
 
@@ -20,7 +32,7 @@ from gptoss_runtime.server.watchdog import NOTHING, Finding, Watch, WatchLimits,
 class Board:
     """The last judgement and what it came from. Used from one event loop only."""
 
-    def __init__(self, orders: ServerOrders) -> None:
+    def __init__(self, orders: ServerOrders, *, golden_prompts: int = 0, again_seconds: float = AGAIN_SECONDS) -> None:
         self._started = time.monotonic()
         self._orders = orders
         self._start_id = uuid.uuid4().hex
@@ -36,6 +48,8 @@ class Board:
         self.numbers = Numbers()
         self.in_flight: int | None = None
         """Requests of clients in vLLM."""
+        self.answers: Answers | None = None
+        """How clients' requests ended; None when vLLM is silent."""
         self.looked_at = float("-inf")
         """When the look began that found `in_flight`."""
         self.watch = Watch(alive_at=self._started, probed_at=self._started)
@@ -50,6 +64,12 @@ class Board:
         self.note_machine(None, ())
         self.note_plan(None)
         self.notice: Notice | None = None
+        self.share = OPEN_SHARE
+        """Share of a full share of the requests that a rollout grants, in percent."""
+        self._let_in_at = self._started
+        self.golden = Golden(prompts=golden_prompts)
+        self.again_seconds = again_seconds
+        """Between two rounds of golden prompts, and between two probes of a canary, while a rollout watches."""
 
     @property
     def max_num_seqs(self) -> int:
@@ -65,6 +85,11 @@ class Board:
     def uptime_seconds(self) -> float:
         """Since the server's start."""
         return time.monotonic() - self._started
+
+    @property
+    def let_in_seconds(self) -> float:
+        """Since it was ready for the first time and not closed."""
+        return time.monotonic() - self._let_in_at
 
     @property
     def alive_age_seconds(self) -> float:
@@ -89,10 +114,17 @@ class Board:
         """Take note of what was foreseen; None when nothing was."""
         self.planned = planned
 
+    def note_share(self, share: int) -> None:
+        """Take note of what a rollout grants."""
+        if self.share == CLOSED_SHARE:
+            self._let_in_at = time.monotonic()
+        self.share = share
+
     def note_ready(self) -> None:
         """Take note that the answers of the start are good."""
         now = time.monotonic()
         self.load_seconds, self.start_fault = self.uptime_seconds, ""
+        self._let_in_at = now
         self.start.finish(now)
         # The watchdog begins here: what vLLM was doing before was no client's request.
         self.watch = Watch(alive_at=now, probed_at=now, answer=self.watch.answer)
@@ -103,7 +135,7 @@ class Board:
 
     def checks(self) -> dict[str, CheckResult]:
         """Return the deep health report."""
-        return answer(
+        report = answer(
             Facts(
                 served_names=self._orders.served_names,
                 max_model_len=self._orders.max_model_len,
@@ -115,6 +147,16 @@ class Board:
                 gpus=self.gpus,
             )
         )
+        return {**report, Check.GOLDEN_PROMPTS: self.golden.check} if self.golden.prompts else report
+
+    def counters(self) -> dict[str, float]:
+        """Return the totals since the start, by name; what is unknown is absent."""
+        own: dict[Counter, float] = {}
+        if self.answers is not None:
+            own |= {Counter.ANSWERS: self.answers.all, Counter.ANSWERS_FAILED: self.answers.failed}
+        if self.golden.prompts:
+            own |= {Counter.GOLDEN_ASKED: self.golden.asked, Counter.GOLDEN_WRONG: self.golden.wrong}
+        return {**self.numbers.counters, **{str(name): float(value) for name, value in own.items()}}
 
     def startup(self) -> dict[str, float]:
         """Return the seconds that each phase of the start took."""
@@ -137,7 +179,7 @@ class Board:
             phase=self.judgement.phase,
             verdict=self.judgement.verdict,
             uptime_seconds=round(self.uptime_seconds, 3),
-            counters=self.numbers.counters,
+            counters=self.counters(),
             gauges={**self.numbers.gauges, **gauges},
             startup=self.startup(),
             checks=self.checks(),

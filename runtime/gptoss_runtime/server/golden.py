@@ -7,6 +7,7 @@ out, as long as they are, and a GPU that computes wrongly or weights that were d
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 
@@ -23,6 +24,15 @@ CHAT_TOKENS = 64
 
 _IMPOSSIBLE = -9999.0
 """What vLLM says for a probability of zero."""
+
+
+class BuiltIn(StrEnum):
+    """Golden prompts of the server's own, as the orders call them. See `golden_prompts`."""
+
+    HARMONY = "Harmony"
+    """An answer with reasoning before its content."""
+    TOOL_CALL = "ToolCall"
+    """A call of the tool that is offered."""
 
 
 class WrongAnswerError(ValueError):

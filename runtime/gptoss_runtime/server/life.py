@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from gptoss_runtime.contract import START_PHASES, Notice, Phase
+from gptoss_runtime.contract import CLOSED_SHARE, START_PHASES, Notice, Phase
 from gptoss_runtime.engine_options import LoadFormat
 from gptoss_runtime.orders import ServerOrders
 from gptoss_runtime.server.args import READY_TIMEOUT_SECONDS
@@ -19,6 +19,8 @@ from gptoss_runtime.server.cause import find_cause
 from gptoss_runtime.server.deep import gpu_fault
 from gptoss_runtime.server.drain import DrainLimits, DrainStep
 from gptoss_runtime.server.engine import Engine
+from gptoss_runtime.server.golden_prompts import Question
+from gptoss_runtime.server.golden_watch import keep_asking
 from gptoss_runtime.server.leave import Leaving
 from gptoss_runtime.server.look import Watcher
 from gptoss_runtime.server.phases import phase_of_line
@@ -43,8 +45,16 @@ log = logging.getLogger(__name__)
 class Life:
     """Starts the processes, judges them, lets them drain, and ends them."""
 
-    def __init__(self, orders: ServerOrders, settings: Settings, board: Board, engine: Engine) -> None:
+    def __init__(
+        self,
+        orders: ServerOrders,
+        settings: Settings,
+        board: Board,
+        engine: Engine,
+        questions: Sequence[Question] = (),
+    ) -> None:
         self._orders = orders
+        self._questions = questions
         self._board = board
         self._engine = engine
         self._leaving = Leaving(
@@ -69,6 +79,13 @@ class Life:
         """Take note of what the cloud announces."""
         self._leaving.hear(notice)
         self._wake.set()
+
+    def let_in(self, share: int) -> None:
+        """Take note of the share of requests that the replica is to get, in percent; zero for none."""
+        if share != self._board.share:
+            log.info("The replica gets %d%% of a full share of the requests", share)
+            self._board.note_share(share)
+            self._wake.set()
 
     async def fetch(self, command: Sequence[str], environment: Mapping[str, str]) -> Ending | None:
         """Fetch the weights; return how the server ends, None when it goes on."""
@@ -101,7 +118,8 @@ class Life:
         made_up = self._orders.engine.load_format == LoadFormat.DUMMY
         prober = Prober(self._engine, self._orders.served_names[0], chats=not made_up)
         watcher = Watcher(self._board, self._engine, prober, pid=process.pid, wake=self._wake.set)
-        async with beside(watcher.run()):
+        golden = keep_asking(self._board, self._engine, self._questions)
+        async with beside(watcher.run()), beside(golden):
             stopped = await self._until_end(
                 process,
                 is_late=lambda: not self._board.was_ready and time.monotonic() - started_at > START_LIMIT_SECONDS,
@@ -154,6 +172,7 @@ class Life:
                 leaving=leaving_words(asked=self._leaving.asked, notice=board.notice) if leaving else "",
                 finding=board.finding(),
                 gpu_fault=gpu_fault(board.gpus),
+                closed=board.share == CLOSED_SHARE,
             )
         )
         before, board.judgement = board.judgement, judgement

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from gptoss_runtime.contract import Counter, Gauge, Phase
+from gptoss_runtime.contract import CLOSED_SHARE, OPEN_SHARE, Counter, Gauge, Phase
 from gptoss_runtime.server.board import Board
 from gptoss_runtime.server.engine import Engine
 from gptoss_runtime.server.machine import read_cpu_seconds
@@ -23,6 +23,7 @@ from gptoss_runtime.server.watchdog import (
     after_health,
     after_numbers,
     after_probe,
+    canary_probe_due,
     probe_due,
 )
 
@@ -71,12 +72,13 @@ class Watcher:
 
     async def _look(self) -> None:
         board, began_at, own = self._board, time.monotonic(), self._engine.own_requests
-        answer, counts, numbers = await asyncio.gather(
-            self._engine.ask_health(), self._engine.ask_in_flight(), self._numbers(began_at)
+        answer, requests, numbers = await asyncio.gather(
+            self._engine.ask_health(), self._engine.ask_requests(), self._numbers(began_at)
         )
         cpu_seconds = read_cpu_seconds(self._pid)
         now, own = time.monotonic(), min(own, self._engine.own_requests)
-        held = None if counts is None else sum(counts.values())
+        held = None if requests is None else sum(requests.in_flight.values())
+        board.answers = None if requests is None else requests.answers
         if numbers is not None:
             board.numbers = numbers
             board.watch = after_numbers(board.watch, _work(numbers), held=held, at=now)
@@ -110,8 +112,11 @@ class Watcher:
         if self._probe is not None and not self._probe.done():
             return
         held = board.in_flight
-        if probe_due(board.watch, board.limits, held=held, at=time.monotonic()):
+        now, watched = time.monotonic(), CLOSED_SHARE < board.share < OPEN_SHARE
+        if probe_due(board.watch, board.limits, held=held, at=now):
             self._probe = asyncio.create_task(self._ask_again(alone=not held))
+        elif watched and canary_probe_due(board.watch, every_seconds=board.again_seconds, at=now):
+            self._probe = asyncio.create_task(self._ask_again(alone=not held, busy=bool(held)))
 
     async def _ask_first(self) -> None:
         board = self._board
@@ -131,11 +136,12 @@ class Watcher:
             await asyncio.sleep(RETRY_SECONDS)
         self._wake()
 
-    async def _ask_again(self, *, alone: bool) -> None:
+    async def _ask_again(self, *, alone: bool, busy: bool = False) -> None:
+        """Probe. `busy`: others were being answered when it began, and it may have to wait for them."""
         board = self._board
         probed = await self._prober.again()
         # What the last look saw, while the probe's own request was still known to be ours.
-        probed = replace(probed, disturbed=alone and bool(board.in_flight))
+        probed = replace(probed, disturbed=busy or (alone and bool(board.in_flight)))
         before, board.watch = board.watch, after_probe(board.watch, probed)
         if probed.outcome is Outcome.RIGHT:
             board.probe_seconds = probed.ended_at - probed.started_at
@@ -158,7 +164,7 @@ def _work(numbers: Numbers) -> Work | None:
 
 def _tell(probed: Probed) -> None:
     log.warning(
-        "A probe of the idle engine, %.1f s: %s%s%s",
+        "A probe of the engine, %.1f s: %s%s%s",
         probed.ended_at - probed.started_at,
         probed.outcome,
         ", others came meanwhile" if probed.disturbed else "",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from gptoss_runtime.contract import Gauge, Phase
+from gptoss_runtime.contract import OPEN_SHARE, Gauge, Phase
 from gptoss_runtime.server.board import Board
 from gptoss_runtime.server.engine import TokenTotals
 from gptoss_runtime.server.gpu import gpu_metrics
@@ -23,6 +23,7 @@ class OwnMetrics(Collector):
         yield from _state(self._board)
         yield from _start(self._board)
         yield from _health(self._board)
+        yield from _rollout(self._board)
         yield from _notice(self._board)
         yield from gpu_metrics(self._board.gpus)
         if self._tokens is not None:
@@ -95,6 +96,32 @@ def _health(board: Board) -> Iterator[Metric]:
         )
         yield GaugeMetricFamily(
             "gptoss_server_probe_age_seconds", "Since the last probe ended.", value=board.probe_age_seconds
+        )
+
+
+def _rollout(board: Board) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "gptoss_server_traffic_share",
+        "Share of a full share of the requests that a rollout grants, 0 to 1.",
+        value=board.share / OPEN_SHARE,
+    )
+    if (answers := board.answers) is not None:
+        yield CounterMetricFamily(
+            "gptoss_server_answers", "Clients' requests that are over, since vLLM's start.", value=answers.all
+        )
+        yield CounterMetricFamily(
+            "gptoss_server_answers_failed",
+            "Of these, those that failed and not for a full queue or because the replica left.",
+            value=answers.failed,
+        )
+    if (golden := board.golden).prompts:
+        yield CounterMetricFamily(
+            "gptoss_server_golden_prompts_asked", "Golden prompts that were asked.", value=golden.asked
+        )
+        yield CounterMetricFamily(
+            "gptoss_server_golden_prompts_wrong",
+            "Of these, those that were answered otherwise than they should be, or not.",
+            value=golden.wrong,
         )
 
 

@@ -25,7 +25,8 @@ FIRST_TIMEOUT_SECONDS = 60.0
 """For each answer of the start. The very first one makes kernels that need requests to be made."""
 TIMEOUT_SECONDS = 10.0
 """For a probe of an idle engine, which takes a tenth of a second."""
-_BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+"""Statuses of an engine whose queue is full."""
 _MAX_CHARACTERS = 200
 
 log = logging.getLogger(__name__)
@@ -67,10 +68,10 @@ class Prober:
     def _outcome(self, reply: Reply) -> tuple[Outcome, str]:
         if reply.status is None:
             return Outcome.UNANSWERED, ""
-        if reply.status in _BUSY:
+        if reply.status in BUSY:
             return Outcome.BUSY, ""
         if reply.status != HTTPStatus.OK:
-            return Outcome.WRONG, _refused(reply)
+            return Outcome.WRONG, refused(reply)
         try:
             answer = read_completion(reply.document)
             if self._golden is not None:
@@ -85,11 +86,12 @@ class Prober:
         if reply.status is None:
             raise WrongAnswerError(f"vLLM did not answer a first request to {path} in {FIRST_TIMEOUT_SECONDS:.0f} s")
         if reply.status != HTTPStatus.OK:
-            raise WrongAnswerError(_refused(reply))
+            raise WrongAnswerError(refused(reply))
         return reply.document
 
 
-def _refused(reply: Reply) -> str:
+def refused(reply: Reply) -> str:
+    """Return what an answer with another status than 200 says, in one line."""
     error = reply.document.get("error")
     message = str(error.get("message", "") if isinstance(error, dict) else error or "")
     words = f": {' '.join(message.split())[:_MAX_CHARACTERS]}" if message else ""

@@ -12,8 +12,10 @@ from gptoss_runtime.contract import (
     AGENT_PORT,
     HEALTH_PORT,
     OPENAI_PORT,
+    POD_DIRECTORY,
     TERMINATION_LOG,
     TERMINATION_LOG_ENV,
+    TRAFFIC_FILE,
     ContractError,
 )
 from gptoss_runtime.engine_options import EngineOptions, Speculation
@@ -21,6 +23,7 @@ from gptoss_runtime.model.gpus import GpuFacts
 from gptoss_runtime.orders import SERVER_ENV, ServerOrders, WeightsOrder
 from gptoss_runtime.server.args import ModelDirectory, PodFacts, is_directory
 from gptoss_runtime.server.drain import KILL_AFTER_SECONDS
+from gptoss_runtime.server.golden_rounds import AGAIN_SECONDS
 from gptoss_runtime.server.installed import known_variables, vllm_version
 from gptoss_runtime.server.sharing import WARM_UP_SECONDS
 
@@ -37,6 +40,8 @@ class Settings:
     health_port: int = HEALTH_PORT
     agent_port: int = AGENT_PORT
     termination_log: Path = Path(TERMINATION_LOG)
+    traffic_file: Path = Path(POD_DIRECTORY, TRAFFIC_FILE)
+    """Says whether the replica gets requests."""
     vllm_command: tuple[str, ...] = ("vllm", "serve")
     """Program that takes the arguments of `vllm serve`."""
     fetch_command: tuple[str, ...] = FETCH_COMMAND
@@ -44,6 +49,8 @@ class Settings:
     """From vLLM's SIGTERM to SIGKILL."""
     warm_up_seconds: int = WARM_UP_SECONDS
     """From ready to the full capacity. Zero grants it at once."""
+    again_seconds: int = AGAIN_SECONDS
+    """Between two rounds of golden prompts while a rollout watches the replica."""
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -53,10 +60,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         health_port=_number(environment, "GPTOSS_HEALTH_PORT", HEALTH_PORT),
         agent_port=_number(environment, "GPTOSS_AGENT_PORT", AGENT_PORT),
         termination_log=Path(environment.get(TERMINATION_LOG_ENV, TERMINATION_LOG)),
+        traffic_file=Path(environment.get("GPTOSS_TRAFFIC_FILE", f"{POD_DIRECTORY}/{TRAFFIC_FILE}")),
         vllm_command=tuple(shlex.split(environment.get("GPTOSS_VLLM_COMMAND", "vllm serve"))),
         fetch_command=tuple(shlex.split(environment.get("GPTOSS_FETCH_COMMAND", ""))) or FETCH_COMMAND,
         kill_after_seconds=_number(environment, "GPTOSS_KILL_AFTER_SECONDS", int(KILL_AFTER_SECONDS)),
         warm_up_seconds=_number(environment, "GPTOSS_WARM_UP_SECONDS", WARM_UP_SECONDS, least=0),
+        again_seconds=_number(environment, "GPTOSS_AGAIN_SECONDS", AGAIN_SECONDS),
     )
 
 
@@ -66,9 +75,9 @@ def read_orders(environment: Mapping[str, str]) -> ServerOrders:
     if not text:
         raise ContractError(f"{SERVER_ENV} is not set: it holds the server's orders as JSON; the operator writes it")
     orders = ServerOrders.decode(text)
-    for name in ("served_names", "extra_args"):
+    for name in ("served_names", "extra_args", "built_in_prompts", "golden_prompts"):
         if not isinstance(getattr(orders, name), tuple):
-            raise ContractError(f"server orders: {name} must be a list of texts, not {getattr(orders, name)!r}")
+            raise ContractError(f"server orders: {name} must be a list, not {getattr(orders, name)!r}")
     weights = WeightsOrder(source="", directory="") if orders.weights is None else orders.weights
     objects: tuple[tuple[str, object, type], ...] = (
         ("engine", orders.engine, EngineOptions),

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
+from gptoss_runtime.engine_options import LoadFormat
 from gptoss_runtime.model.gpus import GpuFacts
 from gptoss_runtime.orders import WEIGHTS_ENV, Cloud, ServerOrders
 from gptoss_runtime.server.agent import serve_agent
@@ -18,6 +19,7 @@ from gptoss_runtime.server.books import CUT_TOKEN_ENV
 from gptoss_runtime.server.engine import Engine, new_session
 from gptoss_runtime.server.foresight import foresee
 from gptoss_runtime.server.gateways import Gateways, keep_counting
+from gptoss_runtime.server.golden_prompts import make_questions
 from gptoss_runtime.server.gpu_watch import GpuWatch
 from gptoss_runtime.server.health import serve_health
 from gptoss_runtime.server.interruption.watch import watch_notices
@@ -25,6 +27,7 @@ from gptoss_runtime.server.life import Life
 from gptoss_runtime.server.process import StartError
 from gptoss_runtime.server.settings import Settings
 from gptoss_runtime.server.surroundings import keep_looking
+from gptoss_runtime.server.traffic import follow_traffic
 from gptoss_runtime.server.verdict import Ending
 
 
@@ -43,8 +46,10 @@ async def run(orders: ServerOrders, plan: Callable[[Sequence[GpuFacts]], Command
         session = await stack.enter_async_context(new_session())
         token = secrets.token_hex(16)
         engine = Engine(session, settings.openai_port, cut_token=token)
-        board = Board(orders)
-        life = Life(orders, settings, board, engine)
+        # Made-up weights hold no conversation.
+        questions = () if orders.engine.load_format == LoadFormat.DUMMY else make_questions(orders)
+        board = Board(orders, golden_prompts=len(questions), again_seconds=settings.again_seconds)
+        life = Life(orders, settings, board, engine, questions)
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, life.ask_to_stop)
@@ -62,6 +67,7 @@ async def run(orders: ServerOrders, plan: Callable[[Sequence[GpuFacts]], Command
         await stack.enter_async_context(beside(keep_counting(gateways, engine.ask_in_flight)))
         gpus = GpuWatch()
         await stack.enter_async_context(beside(keep_looking(board, engine, gpus)))
+        await stack.enter_async_context(beside(follow_traffic(settings.traffic_file, life.let_in)))
         # Checked before: it is one of them.
         await stack.enter_async_context(beside(watch_notices(Cloud(orders.cloud), life.hear)))
         if orders.weights is not None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from gptoss_runtime.orders import Cloud, ServerOrders
 from gptoss_runtime.server.flags import is_whole
+from gptoss_runtime.server.golden import BuiltIn
 
 
 TENSOR_PARALLEL_SIZES = (1, 2, 4, 8)
@@ -15,7 +16,12 @@ TENSOR_PARALLEL_SIZES = (1, 2, 4, 8)
 
 def refuse_values(orders: ServerOrders) -> tuple[str, ...]:
     """Return a sentence with a remedy for each value that cannot be; those of the engine are checked in `flags`."""
-    return (*_refuse_sizes(orders), *_refuse_names(orders.served_names), *_refuse_places(orders))
+    return (
+        *_refuse_sizes(orders),
+        *_refuse_names(orders.served_names),
+        *_refuse_places(orders),
+        *_refuse_prompts(orders),
+    )
 
 
 def _refuse_sizes(orders: ServerOrders) -> tuple[str, ...]:
@@ -71,3 +77,14 @@ def _refuse_places(orders: ServerOrders) -> Iterator[str]:
             f"weights go to {weights.directory!r} and the model is {orders.model!r}: they must be the same directory; "
             "the operator writes both from spec.model.source"
         )
+
+
+def _refuse_prompts(orders: ServerOrders) -> Iterator[str]:
+    for name in orders.built_in_prompts:
+        if name not in tuple(BuiltIn):
+            known = ", ".join(BuiltIn)
+            yield f"there is no built-in prompt {name!r}: set spec.rollout.gates.builtIn to some of {known}"
+    for prompt in orders.golden_prompts:
+        texts = (prompt.name, prompt.prompt, prompt.json_schema, *prompt.contains)
+        if not all(isinstance(text, str) for text in texts) or not prompt.prompt or not is_whole(prompt.max_tokens, 1):
+            yield f"the golden prompt {prompt.name!r} makes no sense: correct it in spec.rollout.gates.prompts"

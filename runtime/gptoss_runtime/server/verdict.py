@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from signal import Signals
 from types import MappingProxyType
 
-from gptoss_runtime.contract import ExitCode, Notice, NoticeKind, Phase, Verdict
+from gptoss_runtime.contract import OPEN_SHARE, ExitCode, Notice, NoticeKind, Phase, Verdict
 from gptoss_runtime.server.watchdog import NOTHING, Finding
 
 
@@ -17,6 +17,7 @@ _STARTING = MappingProxyType(
         Phase.WARMING: "vLLM is up; its first answers are being checked",
     }
 )
+_CLOSED = "it could serve; a rollout lets it in when it has passed its gates"
 _COMING = MappingProxyType(
     {
         NoticeKind.TERMINATION: "its machine will be taken away",
@@ -43,6 +44,8 @@ class Seen:
     """What the watchdog says of a replica that was ready."""
     gpu_fault: str = ""
     """A GPU's error that spoils answers; empty when there is none."""
+    closed: bool = False
+    """Whether a rollout keeps requests from it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +71,10 @@ def judge(seen: Seen) -> Judgement:
     if not seen.was_ready:
         reason = seen.start_fault or _STARTING[seen.start_phase]
         return _judgement(seen.start_phase, ready=False, live=True, reason=reason)
-    if seen.finding.restart:
-        return _judgement(Phase.NOT_READY, ready=False, live=False, reason=seen.finding.restart)
-    if fault := seen.finding.fault or seen.gpu_fault:
-        return _judgement(Phase.NOT_READY, ready=False, live=True, reason=fault)
+    if fault := seen.finding.restart or seen.finding.fault or seen.gpu_fault:
+        return _judgement(Phase.NOT_READY, ready=False, live=not seen.finding.restart, reason=fault)
+    if seen.closed:
+        return _judgement(Phase.WAITING, ready=False, live=True, reason=_CLOSED)
     return _judgement(Phase.READY, ready=True, live=True, reason="vLLM is up")
 
 
@@ -125,13 +128,14 @@ def termination_message(ending: Ending) -> str:
     return f"{what} ({_exit_words(ending.exit_status)}){why}"
 
 
-def agent_line(verdict: Verdict, granted: int) -> str:
+def agent_line(verdict: Verdict, granted: int, *, share: int = OPEN_SHARE) -> str:
     """Return the line of HAProxy's agent check, with its line feed. `granted` requests may run at once, at least 1.
 
-    `ready` is said each time, since it alone takes back a `drain`; so is `100%`, a share of the server's configured
+    `ready` is said each time, since it alone takes back a `drain`; so is `share`, in percent of the server's configured
     weight, which must be 100 there (of HAProxy's default of 1, a smaller share would be zero).
     """
-    return f"up ready 100% maxconn:{granted}\n" if verdict.ready else "drain\n"
+    # A share of zero may be known before the verdict follows from it.
+    return f"up ready {share}% maxconn:{granted}\n" if verdict.ready and share else "drain\n"
 
 
 def _judgement(phase: Phase, *, ready: bool, live: bool, reason: str) -> Judgement:

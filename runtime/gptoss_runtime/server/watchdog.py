@@ -197,8 +197,8 @@ def after_probe(watch: Watch, probed: Probed) -> Watch:
         seconds = max(watch.unanswered_seconds, probed.ended_at - probed.started_at)
         return replace(watch, unanswered_seconds=seconds)
     if probed.outcome is Outcome.BUSY:
-        # The front lives. If the engine moves, its numbers will say so.
-        return replace(watch, held_back=True)
+        # The front lives. If the engine moves, its numbers will say so; they are there where others are being answered.
+        return replace(watch, held_back=not probed.disturbed or watch.held_back)
     alive = _alive(watch, probed.ended_at)
     if probed.outcome is Outcome.WRONG:
         return replace(alive, wrong=watch.wrong + 1, wrong_reason=probed.reason)
@@ -225,6 +225,11 @@ def probe_due(watch: Watch, limits: WatchLimits, *, held: int | None, at: float)
     if watch.suspect_seconds:
         return watch.suspect_seconds >= limits.stall_seconds and since >= limits.stall_seconds
     return not held and since >= limits.probe_seconds
+
+
+def canary_probe_due(watch: Watch, *, every_seconds: float, at: float) -> bool:
+    """Return whether to probe an engine that a rollout watches, whatever else it does."""
+    return watch.answer is Answer.UP and at - watch.probed_at >= every_seconds
 
 
 def find(watch: Watch, limits: WatchLimits) -> Finding:
