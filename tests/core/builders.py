@@ -1,6 +1,7 @@
 """What tests of the core arrange with: short ways to say what a user asks for and what is seen."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from gptoss_operator.core.objects import (
     Pod,
     PodCondition,
     PodStatus,
+    Record,
 )
 from gptoss_operator.core.observation import ChildKey, Manifest, Observation, ObservedChild, Owner
 from gptoss_operator.core.parse import parse_spec
@@ -187,6 +189,10 @@ class Cluster:
         self.told: dict[str, str] = {}
         """Version of the API keys that each gateway pod was told of, by its name."""
         self.now = NOW
+        self.hears = False
+        """Whether replicas are asked how they are. If not, `states` is empty, and pods say all that is known."""
+        self.manifests: dict[ChildKey, Manifest] = {}
+        """What was applied last."""
         self.memory: Memory | None = None
         """What the pass before has given. None: the process is new in each pass, which must make no difference."""
         self._serial = 0
@@ -194,9 +200,11 @@ class Cluster:
     def look(self) -> Observation:
         gateways = self.children.get(ChildKey("Deployment", "chat-gateway"))
         return Observation(
-            owner=OWNER,
+            owner=replace(OWNER, generation=self.body["metadata"]["generation"]),
             children=dict(self.children),
             replica_pods=tuple(self.pods.values()),
+            revisions=self.records(),
+            hears_replicas=self.hears or bool(self.states),
             gateway_pods=tuple(self._told(a_gateway_pod(n)) for n in range(2)) if gateways else (),
             weights_pods=self.weights_pods,
             secrets=self.secrets,
@@ -213,7 +221,7 @@ class Cluster:
             if isinstance(call, Delete):
                 self._delete(call.key)
             elif isinstance(call, Annotate):
-                self.told[call.pod] = call.value
+                self._annotate(call)
             else:
                 self._apply(call.manifest)
         if plan.status and (stop_after is None or stop_after > len(calls)):
@@ -221,6 +229,28 @@ class Cluster:
         self._settle_pods()
         self._settle_jobs()
         return plan
+
+    def change(self, **spec: Any) -> None:  # noqa: ANN401 - a raw object of the API
+        """Change fields of the spec, as a user does."""
+        metadata = {**self.body["metadata"], "generation": self.body["metadata"]["generation"] + 1}
+        self.body = {**self.body, "metadata": metadata, "spec": {**self.body["spec"], **spec}}
+
+    def records(self) -> dict[str, Record]:
+        """Return the records of revisions."""
+        kept = {key: child for key, child in self.children.items() if key.kind == "ControllerRevision"}
+        return {
+            child.object.metadata.labels[names.LABEL_REVISION]: Record(
+                metadata=child.object.metadata,
+                data=msgspec.Raw(msgspec.json.encode(self.manifests[key]["data"])),
+                revision=self.manifests[key]["revision"],
+            )
+            for key, child in kept.items()
+        }
+
+    def revisions(self) -> list[str]:
+        """Return the revision of each replica that exists, in the order of slots."""
+        sets = {key.name: child for key, child in self.children.items() if key.kind == "StatefulSet"}
+        return [sets[name].object.metadata.labels[names.LABEL_REVISION] for name in sorted(sets)]
 
     def lose(self, key: ChildKey) -> None:
         """Let somebody else delete a child, and what depends on it."""
@@ -249,8 +279,18 @@ class Cluster:
         metadata = msgspec.structs.replace(pod.metadata, annotations=annotations)
         return msgspec.structs.replace(pod, metadata=metadata)
 
+    def _annotate(self, call: Annotate) -> None:
+        if call.annotation == names.ANNOTATION_KEYS:
+            self.told[call.pod] = call.value
+            return
+        slot = next(slot for slot, pod in self.pods.items() if pod.metadata.name == call.pod)
+        pod = self.pods[slot]
+        metadata = msgspec.structs.replace(pod.metadata, annotations=Annotations(traffic=call.value))
+        self.pods[slot] = msgspec.structs.replace(pod, metadata=metadata)
+
     def _apply(self, manifest: Manifest) -> None:
         key = ChildKey(manifest["kind"], manifest["metadata"]["name"])
+        self.manifests[key] = manifest
         old = self.children.get(key)
         self._serial += 1
         meta = ObjectMeta(
@@ -288,8 +328,16 @@ class Cluster:
         self.pods = {slot: pod for slot, pod in self.pods.items() if slot in sets}
         for slot, revision in sets.items():
             if slot not in self.pods:
-                self.pods[slot] = a_pod(slot, revision=revision, ready=slot not in self.unready)
+                self.pods[slot] = self._with_traffic(
+                    slot, a_pod(slot, revision=revision, ready=slot not in self.unready)
+                )
         self.ready_history.append(self._ready())
+
+    def _with_traffic(self, slot: int, pod: Pod) -> Pod:
+        """Return a new pod with the annotation that its StatefulSet's template has."""
+        child = self.children[ChildKey("StatefulSet", names.replica(OWNER.name, slot))].object
+        annotations = Annotations(traffic=child.metadata.annotations.traffic)
+        return msgspec.structs.replace(pod, metadata=msgspec.structs.replace(pod.metadata, annotations=annotations))
 
     def _ready(self) -> int:
         return sum(pod.status.conditions[0].status == "True" for pod in self.pods.values())

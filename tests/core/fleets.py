@@ -211,7 +211,12 @@ def spot_slots(fleet: Fleet) -> list[int]:
 
 
 def a_node(name: str, *, zone: str = "", capacity: str = "", ready: bool = True) -> Node:
-    labels = {"topology.kubernetes.io/zone": zone, names.LABEL_CAPACITY: capacity}
+    labels = {
+        "topology.kubernetes.io/zone": zone,
+        names.LABEL_CAPACITY: capacity,
+        # They come as they are needed.
+        "karpenter.sh/nodepool": "gpus",
+    }
     return Node(
         metadata=ObjectMeta(
             name=name, uid=name, resource_version="1", labels={key: value for key, value in labels.items() if value}

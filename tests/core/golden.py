@@ -34,11 +34,14 @@ _Literal.add_representer(str, _text)
 
 
 def manifests() -> str:
-    """Return the manifests of the first pass, in the order in which they are applied."""
+    """Return the manifests of the first pass, in the order in which they are applied.
+
+    But for the record of the revision, which has the replicas' template once more.
+    """
     body = yaml.safe_load(EXAMPLE.read_text())
     plan = make_plan(body, seen(), OPTIONS, NOW)
     assert OWNER.name == body["metadata"]["name"]
-    return _shown(a.manifest for a in plan.applies)
+    return _shown(a.manifest for a in plan.applies if a.key.kind != "ControllerRevision")
 
 
 def spot_manifests() -> str:

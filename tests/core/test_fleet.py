@@ -1,9 +1,9 @@
-"""Which slots are created, replaced and removed."""
+"""Which slots are taken, kept and removed."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_operator.core.fleet import Action, Replica, Step, decide_fleet, held_back, replicas_of
+from gptoss_operator.core.fleet import Action, NewReplica, Replica, Step, decide_fleet, held, replicas_of
 from gptoss_operator.core.placed import placed_replicas
 from gptoss_operator.core.placement.decision import MarketMemory
 from gptoss_operator.core.placement.placement import decide_placement
@@ -38,7 +38,8 @@ def steps_to(desired: int, replicas: tuple[Replica, ...]) -> tuple[Step, ...]:
         cold_start=ColdStart(),
         now=NOW.timestamp(),
     )
-    return decide_fleet(placement.creates, placement.removes, replicas, NEW)
+    creates = [NewReplica(place=create.place, revision=NEW, reason=create.reason) for create in placement.creates]
+    return decide_fleet(creates, placement.removes, replicas, {})
 
 
 def actions(desired: int, replicas: tuple[Replica, ...]) -> dict[int, Action]:
@@ -60,23 +61,16 @@ def test_removes_what_is_not_ready_first_then_the_highest_slot() -> None:
     assert actions(1, replicas) == {0: Action.REMOVE, 1: Action.KEEP, 2: Action.REMOVE}
 
 
-def test_updates_one_ready_replica_while_the_others_hold() -> None:
-    assert actions(2, fleet((0, OLD, True), (1, OLD, True))) == {0: Action.UPDATE, 1: Action.HOLD}
+def test_a_replica_keeps_its_revision_and_gets_the_share_that_was_decided() -> None:
+    steps = decide_fleet((), (), fleet((0, OLD, True), (1, NEW, True)), {1: 25})
+    assert [(s.slot, s.revision, s.share) for s in steps] == [(0, OLD, 100), (1, NEW, 25)]
 
 
-def test_holds_every_ready_replica_while_one_is_not_ready() -> None:
-    assert actions(2, fleet((0, NEW, False), (1, OLD, True))) == {0: Action.KEEP, 1: Action.HOLD}
-
-
-def test_replaces_a_broken_replica_of_an_old_revision_at_once() -> None:
-    assert actions(2, fleet((0, OLD, False), (1, OLD, True))) == {0: Action.UPDATE, 1: Action.HOLD}
-
-
-def test_what_is_held_back_is_neither_created_nor_updated_but_may_go() -> None:
+def test_what_has_no_template_is_not_made_stays_as_it_is_and_may_go() -> None:
     replicas = fleet((0, OLD, False), (1, OLD, True), (2, NEW, True), (3, OLD, True))
-    grow, shrink = (held_back(steps_to(desired, replicas), "waits") for desired in (6, 2))
-    assert {s.slot: s.action for s in grow} == {0: Action.HOLD, 1: Action.HOLD, 2: Action.KEEP, 3: Action.HOLD}
-    assert {s.slot: s.action for s in shrink} == {0: Action.REMOVE, 1: Action.HOLD, 2: Action.KEEP, 3: Action.REMOVE}
+    grow, shrink = (held(steps_to(desired, replicas), [OLD]) for desired in (6, 2))
+    assert {s.slot: s.action for s in grow} == {0: Action.KEEP, 1: Action.KEEP, 2: Action.HOLD, 3: Action.KEEP}
+    assert {s.slot: s.action for s in shrink} == {0: Action.REMOVE, 1: Action.KEEP, 2: Action.HOLD, 3: Action.REMOVE}
 
 
 @given(
@@ -92,10 +86,6 @@ def test_bounds_hold_for_any_fleet(desired: int, replicas: list[tuple[int, str, 
     assert len({step.slot for step in steps}) == len(steps)
     assert all(step.reason for step in steps)
     ready = {slot for slot, _, is_ready in replicas if is_ready}
-    disturbed = [s for s in steps if s.slot in ready and s.action in (Action.UPDATE, Action.REPLACE_POD)]
-    assert len(disturbed) <= 1
     removed_ready = [s for s in steps if s.action is Action.REMOVE and s.slot in ready]
-    kept_unready = [
-        s for s in steps if s.action is not Action.REMOVE and s.action is not Action.CREATE and s.slot not in ready
-    ]
+    kept_unready = [s for s in steps if s.action is Action.KEEP and s.slot not in ready]
     assert not (removed_ready and kept_unready)

@@ -8,7 +8,7 @@ from gptoss_operator.api.spec import AUTO, GptOssSpec, most_replicas_at_once
 from gptoss_operator.core.observation import Manifest
 from gptoss_operator.core.render.haproxy.lanes import slots
 from gptoss_operator.core.render.pod import pod_template
-from gptoss_operator.core.render.statefulset import replica_set, revision_of
+from gptoss_operator.core.render.statefulset import Berth, replica_set
 from gptoss_runtime.orders import ServerOrders, WeightsOrder
 from tests.core.builders import OPTIONS, OWNER
 from tests.core.golden import GOLDEN, GOLDEN_SPOT, manifests, spot_manifests
@@ -44,6 +44,7 @@ def test_orders_follow_from_the_spec() -> None:
         max_model_len=4096,
         max_num_seqs=16,
         gpu_memory_utilization=0.9,
+        built_in_prompts=("Harmony", "ToolCall"),
         extra_args=("--enforce-eager",),
         drain_seconds=7,
         endpoint_grace_seconds=3,
@@ -90,12 +91,12 @@ def test_users_labels_do_not_replace_ours() -> None:
     assert template["metadata"]["labels"]["gptoss.dev/deployment"] == "chat"
 
 
-def test_every_slot_has_the_same_revision_and_a_change_has_another() -> None:
+def test_every_slot_says_its_revision_and_which_requests_it_gets() -> None:
     template = pod_template(OWNER.name, a_spec(), "server:1", 1, OPTIONS)
-    sets = [replica_set(OWNER, slot, template) for slot in range(3)]
-    assert {s["metadata"]["labels"]["gptoss.dev/revision"] for s in sets} == {revision_of(template)}
-    assert revision_of(template) != revision_of(pod_template(OWNER.name, a_spec(), "server:2", 1, OPTIONS))
-    assert revision_of(template) == revision_of(pod_template(OWNER.name, a_spec(replicas=9), "server:1", 1, OPTIONS))
+    sets = [replica_set(OWNER, template, Berth(slot=slot, revision="one", share=25)) for slot in range(3)]
+    assert {s["metadata"]["labels"]["gptoss.dev/revision"] for s in sets} == {"one"}
+    assert {s["metadata"]["annotations"]["gptoss.dev/traffic"] for s in sets} == {"25"}
+    assert {s["spec"]["template"]["metadata"]["annotations"]["gptoss.dev/traffic"] for s in sets} == {"25"}
 
 
 def test_the_example_becomes_what_it_became_before() -> None:
@@ -119,7 +120,7 @@ def test_gateways_restart_for_more_slots_only_when_they_run_out(replicas: int, e
         ({"scaling": {"maxReplicas": 12}, "spot": {"enabled": True}}, 64),
         ({"scaling": {"maxReplicas": 600}, "spot": {"enabled": True}}, 1024),
         ({"scaling": {"maxReplicas": 1000}, "spot": {"enabled": True}}, 1024),
-        ({"scaling": {"maxReplicas": 2, "schedules": [{"name": "x", "maxReplicas": 40}]}}, 64),
+        ({"scaling": {"maxReplicas": 2, "schedules": [{"name": "x", "maxReplicas": 40}]}}, 128),
     ],
 )
 def test_gateways_have_room_for_all_replicas_that_there_may_ever_be(spec: dict[str, Any], expected: int) -> None:

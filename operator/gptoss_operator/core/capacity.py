@@ -102,7 +102,7 @@ def known_gpus(spec: GptOssSpec, nodes: Mapping[str, Node]) -> KnownGpus:
     found: dict[str, Gpu] = {}
     per_node: dict[str, int] = {}
     for node in nodes.values():
-        number = _gpus_of(node, spec)
+        number = gpus_of_node(node, spec)
         gpu = gpu_of_labels(node.metadata.labels) if number else None
         if stated and number and (gpu is None or gpu.name == stated.name or spec.gpu.memory):
             gpu = stated
@@ -128,7 +128,7 @@ def _stated(spec: GptOssSpec) -> Gpu | None:
     return None
 
 
-def _gpus_of(node: Node, spec: GptOssSpec) -> int:
+def gpus_of_node(node: Node, spec: GptOssSpec) -> int:
     """Return how many GPUs a node has for replicas; 0 for one that they may not run on."""
     labels = node.metadata.labels
     if any(labels.get(name) != value for name, value in spec.gpu.node_selector.items()):

@@ -1,12 +1,14 @@
 """What differs between what should be there and what is seen: the objects to apply, and those to delete."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from gptoss_operator.api.names import replica
-from gptoss_operator.core.actions import Apply, Delete, digest_of
+from gptoss_operator.api.names import ANNOTATION_TRAFFIC, replica
+from gptoss_operator.core.actions import Annotate, Apply, Delete, digest_of
 from gptoss_operator.core.fleet import Action, Replica, Step
 from gptoss_operator.core.observation import ChildKey, Manifest, Observation
+from gptoss_operator.core.render.statefulset import traffic_of
 from gptoss_operator.core.weights import Weights, is_record
+from gptoss_runtime.contract import Traffic
 
 
 def applies_of(wanted: Mapping[ChildKey, Manifest], steps: Sequence[Step], seen: Observation) -> Iterable[Apply]:
@@ -27,31 +29,37 @@ def applies_of(wanted: Mapping[ChildKey, Manifest], steps: Sequence[Step], seen:
 
 
 def replica_deletes(replicas: Sequence[Replica], steps: Sequence[Step]) -> Iterable[Delete]:
-    """Yield the replicas that are not wanted any more, and the pods that others of the new template replace."""
+    """Yield the replicas that are not wanted any more."""
     by_slot = {replica.slot: replica for replica in replicas}
     for step in steps:
         seen = by_slot.get(step.slot)
         if step.action is Action.REMOVE and seen and seen.workload:
             meta = seen.workload.object.metadata
-            kind = "StatefulSet"
-        elif step.action is Action.REPLACE_POD and seen and seen.pod:
-            meta, kind = seen.pod.metadata, "Pod"
-        else:
+            key = ChildKey("StatefulSet", meta.name)
+            yield Delete(key=key, uid=meta.uid, resource_version=meta.resource_version, reason=step.reason)
+
+
+def traffic_told(replicas: Sequence[Replica], steps: Sequence[Step]) -> Iterable[Annotate]:
+    """Yield the pods that are told which requests they get from now on. One that nothing is said to gets all."""
+    shares = {step.slot: step.share for step in steps if step.action is Action.KEEP}
+    for seen in replicas:
+        pod = seen.pod
+        if pod is None or pod.metadata.deletion_timestamp or seen.slot not in shares:
             continue
-        yield Delete(
-            key=ChildKey(kind, meta.name), uid=meta.uid, resource_version=meta.resource_version, reason=step.reason
-        )
+        wanted, said = traffic_of(shares[seen.slot]), pod.metadata.annotations.traffic
+        if wanted != said and not (wanted == Traffic.OPEN and not said):
+            meta = pod.metadata
+            reason = f"which requests it gets: {wanted}"
+            yield Annotate(pod=meta.name, uid=meta.uid, annotation=ANNOTATION_TRAFFIC, value=wanted, reason=reason)
 
 
-def leftovers(
-    wanted: Mapping[ChildKey, Manifest], steps: Sequence[Step], weights: Weights, seen: Observation
-) -> Iterable[Delete]:
+def leftovers(wanted: Collection[ChildKey], weights: Weights, seen: Observation, *, rolling: bool) -> Iterable[Delete]:
     """Yield what an earlier spec or release asked for and this one has no use for.
 
-    A claim goes last, when no replica of an earlier template may still need it for a new pod.
+    A claim goes last, when no replica of another revision, or one that may come back, needs it for a pod: not while
+    `rolling`.
     """
-    updated = all(step.action in (Action.KEEP, Action.CREATE) for step in steps)
-    spared = {"StatefulSet"} if updated else {"StatefulSet", "PersistentVolumeClaim"}
+    spared = {"StatefulSet", "PersistentVolumeClaim"} if rolling else {"StatefulSet"}
     for key, child in seen.children.items():
         meta = child.object.metadata
         kept = key in wanted or key.kind in spared or is_record(child.object, weights)

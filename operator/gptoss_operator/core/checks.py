@@ -1,10 +1,12 @@
 """What the schema cannot check of scaling, machines and prices."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from gptoss_operator.api.placement import PriceSpec
+from gptoss_operator.api.rollout import GoldenPrompt, WindowSpec
 from gptoss_operator.api.scaling import ScalingSpec, ScheduleSpec
 from gptoss_operator.api.spec import GptOssSpec
 from gptoss_operator.errors import InvalidSpec
@@ -26,6 +28,12 @@ def check(spec: GptOssSpec, common_prices: Iterable[PriceSpec]) -> None:
             raise InvalidSpec(
                 f"spec.prices[{index}].pool: spec.gpu.pools has no {price.pool!r}: name one of them, or leave it out"
             )
+    _unique("spec.rollout.windows", [window.name for window in spec.rollout.windows])
+    for window in spec.rollout.windows:
+        _check_schedule("spec.rollout.windows", window)
+    _unique("spec.rollout.gates.prompts", [prompt.name for prompt in spec.rollout.gates.prompts])
+    for prompt in spec.rollout.gates.prompts:
+        _check_json_schema(prompt)
     _unique("spec.prices", [f"{p.capacity_type} {p.pool or ''} {p.zone or ''}".strip() for p in spec.prices])
 
 
@@ -41,11 +49,25 @@ def _check_scaling(scaling: ScalingSpec, pools: Sequence[str], prices: Iterable[
             )
     _unique("spec.scaling.schedules", [schedule.name for schedule in scaling.schedules])
     for schedule in scaling.schedules:
-        _check_schedule(schedule)
+        _check_schedule("spec.scaling.schedules", schedule)
 
 
-def _check_schedule(schedule: ScheduleSpec) -> None:
-    field = f"spec.scaling.schedules[{schedule.name}]"
+def _check_json_schema(prompt: GoldenPrompt) -> None:
+    if prompt.json_schema is None:
+        return
+    try:
+        schema = json.loads(prompt.json_schema)
+    except ValueError as error:
+        schema = error
+    if not isinstance(schema, dict):
+        raise InvalidSpec(
+            f"spec.rollout.gates.prompts[{prompt.name}].jsonSchema: it is no JSON object"
+            f"{f' ({schema})' if isinstance(schema, ValueError) else ''}: write a JSON Schema as JSON text"
+        )
+
+
+def _check_schedule(fields: str, schedule: ScheduleSpec | WindowSpec) -> None:
+    field = f"{fields}[{schedule.name}]"
     try:
         ZoneInfo(schedule.time_zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):

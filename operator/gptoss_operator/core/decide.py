@@ -1,13 +1,13 @@
 """How many replicas, and on which machines: from the spec and what is seen to one decision, with what it remembers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gptoss_operator.api.spec import GptOssSpec, desired_replicas, follows_load
 from gptoss_operator.api.status import GptOssStatus
 from gptoss_operator.core.fate import Fate
-from gptoss_operator.core.fleet import Action, Replica, update_action
+from gptoss_operator.core.fleet import Replica, replaced_by
 from gptoss_operator.core.interruptions import news_of
 from gptoss_operator.core.memory import Memory, SpotPod
 from gptoss_operator.core.observation import Observation
@@ -56,14 +56,19 @@ def decide(
     *,
     seen: Observation,
     replicas: Sequence[Replica],
-    revision: str,
+    goal: str,
+    rolling: bool,
     gpus: int,
     options: RenderOptions,
     before: GptOssStatus,
     memory: Memory,
     now: datetime,
 ) -> Decided:
-    """Return how many replicas there should be, and where. `gpus` is what one takes, `before` the last status."""
+    """Return how many replicas there should be, and where.
+
+    `goal` is the revision that they are to be of, `rolling` whether others are being replaced, `gpus` what one takes,
+    `before` the last status. A replica whose predecessor is still there counts only when that one is gone.
+    """
     at = now.timestamp()
     prices = prices_of(options.prices, spec.prices, gpus)
     fates = fates_of(replicas, seen, spec, now)
@@ -71,12 +76,14 @@ def decide(
     news = news_of(placed, replicas, fates, seen=seen, memory=memory, now=now)
     memory = watch_starts(seen.replica_pods, news.memory)
     places = placement_policy(spec, prices=prices, zones=_zones(spec, placed, seen, memory))
+    pending = {new for new, old in replaced_by(replicas).items() if old not in fates}
+    counted = tuple(replica for replica in placed if replica.slot not in pending)
     policy, start = scaling_policy(spec, gpus), cold_start(memory.starts)
     scale = None
     if follows_load(spec):
         supply = supply_of(
-            placed,
-            outdated=any(r.exists and update_action(r, revision) is not Action.KEEP for r in replicas),
+            counted,
+            outdated=rolling,
             cold_start=start,
             replica_hourly_cost=places.dearest(),
             now=at,
@@ -95,13 +102,13 @@ def decide(
         places,
         target,
         needed_now=scale.terms.fully_used if scale else None,
-        replicas=placed,
+        replicas=counted,
         interruptions=news.interruptions,
         memory=memory.market,
         cold_start=start,
         now=at,
     )
-    placement = replace(placement, removes=_chosen(placement.removes, replicas, fates, revision))
+    placement = replace(placement, removes=_chosen(placement.removes, replicas, fates, goal, pending))
     paid = priced_places(placed, replicas, seen, spec)
     tokens = count_tokens(seen.replica_states, {pod.metadata.uid for pod in seen.replica_pods}, memory.tokens)
     return Decided(
@@ -125,14 +132,18 @@ def decide(
 
 
 def _chosen(
-    removes: Sequence[Remove], replicas: Sequence[Replica], fates: Mapping[int, Fate], revision: str
+    removes: Sequence[Remove],
+    replicas: Sequence[Replica],
+    fates: Mapping[int, Fate],
+    goal: str,
+    pending: Collection[int],
 ) -> tuple[Remove, ...]:
     """Return `removes`, with a ready replica of an old revision in place of one of the new, where they are alike.
 
     Else it would be replaced a moment later. One that is doomed goes itself, with the words of whoever announced it.
     """
-    ready = {r.slot: r for r in replicas if r.ready and r.slot not in fates}
-    old = {slot for slot, replica in ready.items() if update_action(replica, revision) is not Action.KEEP}
+    ready = {r.slot: r for r in replicas if r.ready and r.slot not in fates and r.slot not in pending}
+    old = {slot for slot, replica in ready.items() if replica.revision != goal}
     spare = sorted(old - {remove.slot for remove in removes}, reverse=True)
     chosen = []
     for remove in removes:

@@ -1,25 +1,29 @@
-"""Which replicas should exist, and which small step each slot takes next.
+"""Which replicas there are, and what is done with each slot now.
 
 Progress is derived from what is seen alone, so it may be called after any interruption.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from gptoss_operator.api.names import LABEL_REVISION, LABEL_SLOT
 from gptoss_operator.api.status import Reason
 from gptoss_operator.core.health import Judgement, PodState, judge
 from gptoss_operator.core.objects import Child, Pod
 from gptoss_operator.core.observation import Observation, ObservedChild
-from gptoss_operator.core.placement.decision import Create, Remove
+from gptoss_operator.core.placement.decision import Remove
 from gptoss_operator.core.placement.places import ANYWHERE, Place
 from gptoss_operator.core.render.machine import place_of
+from gptoss_runtime.contract import canary_share
 
 
 POD_EXPECTED_WITHIN = timedelta(seconds=10)
 """How long the StatefulSet controller may take to create a pod before its absence is a problem."""
+FULL_SHARE: Final = 100
+"""Requests that a replica is granted, in percent, which no rollout holds back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,27 @@ class Replica:
         return self.workload is not None and self.workload.object.metadata.deletion_timestamp is None
 
     @property
+    def uid(self) -> str:
+        """Of its StatefulSet. Empty: it has none."""
+        return self.workload.object.metadata.uid if self.workload else ""
+
+    @property
+    def revision(self) -> str:
+        """What it was made from."""
+        return self.workload.object.metadata.labels.get(LABEL_REVISION, "") if self.workload else ""
+
+    @property
+    def replaces(self) -> str:
+        """The `uid` of the replica that leaves for it. Empty: none does."""
+        return self.workload.object.metadata.annotations.replaces if self.workload else ""
+
+    @property
+    def share(self) -> int:
+        """Requests that it is granted, in percent of a full share."""
+        share = canary_share(self.workload.object.metadata.annotations.traffic) if self.workload else None
+        return FULL_SHARE if share is None else share
+
+    @property
     def place(self) -> Place:
         """What was asked of its machine."""
         return place_of(self.workload.object.metadata.labels) if self.workload else ANYWHERE
@@ -52,13 +77,21 @@ class Action(StrEnum):
 
     CREATE = "create"
     KEEP = "keep"
-    UPDATE = "update"
-    """Give its StatefulSet the new pod template. The pod stays until it is replaced."""
-    REPLACE_POD = "replace-pod"
-    """Delete its pod, so that one of the new template takes its place."""
     HOLD = "hold"
-    """Of an old revision, and waits for its turn."""
+    """It stays as it is, though its StatefulSet cannot be made again: nothing has its revision's pod template."""
     REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewReplica:
+    """A replica that is to be made."""
+
+    place: Place
+    revision: str
+    reason: str
+    share: int = FULL_SHARE
+    replaces: str = ""
+    """The `uid` of the replica that leaves for it. Empty: none does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +101,11 @@ class Step:
     slot: int
     action: Action
     reason: str
+    revision: str = ""
     place: Place = ANYWHERE
     """What is asked of its machine."""
+    share: int = FULL_SHARE
+    replaces: str = ""
 
 
 def replicas_of(seen: Observation, now: datetime) -> tuple[Replica, ...]:
@@ -96,32 +132,36 @@ def replicas_of(seen: Observation, now: datetime) -> tuple[Replica, ...]:
     )
 
 
+def replaced_by(replicas: Sequence[Replica]) -> Mapping[int, int]:
+    """Return the slot of the replica that leaves for each one, by the slot of its successor, while both exist."""
+    slots = {r.uid: r.slot for r in replicas if r.exists}
+    return {r.slot: slots[r.replaces] for r in replicas if r.exists and r.replaces in slots}
+
+
 def decide_fleet(
-    creates: Sequence[Create],
+    creates: Sequence[NewReplica],
     removes: Sequence[Remove],
     replicas: Sequence[Replica],
-    revision: str,
-    *,
-    lost: Collection[int] = (),
+    shares: Mapping[int, int],
 ) -> tuple[Step, ...]:
-    """Return the next step of every slot that is or should be taken.
-
-    Creates and removes as the placement says. Replaces one ready replica at a time, and only while all others are
-    ready; one that is not ready has nothing to lose and is replaced at once. The slots of those that are `lost`, which
-    have successors, are not waited for.
-    """
+    """Return the next step of every slot that is or should be taken. `shares` are those that change, by slot."""
     why = {remove.slot: remove.reason for remove in removes}
-    existing = [replica for replica in replicas if replica.exists]
-    kept = [replica for replica in existing if replica.slot not in why]
     # A new pod would wait for one that still leaves under the same name, so slots in use are passed over.
     slots = _free_slots(len(creates), taken={replica.slot for replica in replicas})
     return tuple(
         sorted(
             (
-                *(_step(r, Action.REMOVE, why[r.slot]) for r in existing if r.slot in why),
-                *_updates(kept, revision, all_there=not creates, lost=lost),
+                *(_step(r, why, shares) for r in replicas if r.exists),
                 *(
-                    Step(slot=slot, action=Action.CREATE, reason=create.reason, place=create.place)
+                    Step(
+                        slot=slot,
+                        action=Action.CREATE,
+                        reason=create.reason,
+                        revision=create.revision,
+                        place=create.place,
+                        share=create.share,
+                        replaces=create.replaces,
+                    )
                     for slot, create in zip(slots, creates, strict=True)
                 ),
             ),
@@ -130,43 +170,27 @@ def decide_fleet(
     )
 
 
-def held_back(steps: Iterable[Step], why: str) -> tuple[Step, ...]:
-    """Return `steps` without those that need the new template: none is created, and the others stay as they are."""
+def held(steps: Iterable[Step], templates: Iterable[str]) -> tuple[Step, ...]:
+    """Return `steps` without those that would make a replica of a revision of which there is no template."""
+    known = set(templates)
     return tuple(
-        step if step.action in (Action.KEEP, Action.REMOVE) else replace(step, action=Action.HOLD, reason=why)
+        step if step.revision in known or step.action is Action.REMOVE else replace(step, action=Action.HOLD)
         for step in steps
-        if step.action is not Action.CREATE
+        if step.revision in known or step.action is not Action.CREATE
     )
 
 
-def _updates(kept: Sequence[Replica], revision: str, *, all_there: bool, lost: Collection[int]) -> Iterable[Step]:
-    """Yield the steps that bring `kept` to `revision`, at most one of which takes a ready replica away."""
-    may_disturb = all_there and all(replica.ready for replica in kept if replica.slot not in lost)
-    for replica in kept:
-        action = update_action(replica, revision)
-        if action is Action.KEEP:
-            yield _step(replica, action, "as it should be")
-        elif not replica.ready:
-            yield _step(replica, action, f"not ready, and not of revision {revision}")
-        elif may_disturb:
-            may_disturb = False
-            yield _step(replica, action, f"not of revision {revision}, all others are ready")
-        else:
-            yield _step(replica, Action.HOLD, "waits until the other replicas are ready")
-
-
-def _step(replica: Replica, action: Action, reason: str) -> Step:
-    return Step(slot=replica.slot, action=action, reason=reason, place=replica.place)
-
-
-def update_action(replica: Replica, revision: str) -> Action:
-    """Return what the replica needs to be of `revision`, whether or not it is its turn."""
-    if replica.workload and _revision(replica.workload.object) != revision:
-        return Action.UPDATE
-    pod = replica.pod
-    if pod and not pod.metadata.deletion_timestamp and _revision(pod) != revision:
-        return Action.REPLACE_POD
-    return Action.KEEP
+def _step(replica: Replica, why: Mapping[int, str], shares: Mapping[int, int]) -> Step:
+    slot = replica.slot
+    return Step(
+        slot=slot,
+        action=Action.REMOVE if slot in why else Action.KEEP,
+        reason=why.get(slot, "as it should be"),
+        revision=replica.revision,
+        place=replica.place,
+        share=shares.get(slot, replica.share),
+        replaces=replica.replaces,
+    )
 
 
 def _free_slots(count: int, taken: set[int]) -> list[int]:
@@ -196,7 +220,3 @@ def _judge(workload: ObservedChild | None, pod: Pod | None, seen: Observation, n
 def _slot(thing: Child | Pod) -> int | None:
     label = thing.metadata.labels.get(LABEL_SLOT, "")
     return int(label) if label.isdecimal() else None
-
-
-def _revision(thing: Child | Pod) -> str:
-    return thing.metadata.labels.get(LABEL_REVISION, "")

@@ -212,6 +212,8 @@ def _said_not_ready(state: ReplicaState | None) -> Judgement | None:
     if state and state.phase is Phase.DRAINING:
         reason, message = Reason.REPLICA_DRAINING, _short(state.verdict.reason)
         return Judgement(state=PodState.DRAINING, reason=reason, message=message)
+    if state and state.phase is Phase.WAITING:
+        return Judgement(state=PodState.STARTING, reason=Reason.REPLICAS_STARTING, message=_short(state.verdict.reason))
     if state and state.phase is Phase.NOT_READY:
         return _failing(Reason.UNHEALTHY_REPLICA, _short(state.verdict.reason))
     return None

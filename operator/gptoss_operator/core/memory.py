@@ -10,6 +10,7 @@ from gptoss_operator.api.status import ColdStartStatus, DecisionStatus, GptOssSt
 from gptoss_operator.core.dates import seconds_of
 from gptoss_operator.core.placement.cost import CostMemory
 from gptoss_operator.core.placement.decision import MarketMemory, ZoneMemory
+from gptoss_operator.core.rollout.canary import CanaryMemory
 from gptoss_operator.core.scaling.decision import ScalingMemory
 from gptoss_operator.core.scaling.load import known
 from gptoss_operator.core.scaling.replicas import seed
@@ -56,6 +57,8 @@ class Memory:
     """Pods on spot machines at the last pass, by uid."""
     tokens: Tokens = Tokens()
     cost: CostMemory = field(default_factory=CostMemory)
+    canary: CanaryMemory = field(default_factory=CanaryMemory)
+    """How the first replica of a new revision compares with the others."""
     decision: DecisionStatus | None = None
     """The last decision. The status may not tell it yet, where something could not be written."""
     shown_at: float = 0.0

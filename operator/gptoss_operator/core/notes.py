@@ -9,13 +9,13 @@ from gptoss_operator.core.decide import Decided
 from gptoss_operator.core.fleet import Action, Step
 from gptoss_operator.core.notices import words_of
 from gptoss_operator.core.observation import Owner
+from gptoss_operator.core.rollout.notes import notes_of_rollout
 from gptoss_runtime.contract import NoticeKind
 
 
 STEP_REASONS = {
     Action.CREATE: Reason.REPLICA_CREATED,
     Action.REMOVE: Reason.REPLICA_REMOVED,
-    Action.REPLACE_POD: Reason.REPLICA_REPLACED,
 }
 """Steps that users are told of."""
 NAMED_AT_MOST = 20
@@ -29,6 +29,7 @@ def notes_of(
     return (
         *_fetched(before, after),
         *_scaled(decided, before, after),
+        *notes_of_rollout(before, after),
         *_steps(owner, decided, steps),
         *_silent(owner, decided),
         *_suspect(before, after),

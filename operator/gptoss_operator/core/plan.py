@@ -1,24 +1,18 @@
 """One pass: from the user's object and what is seen to everything that is done about it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from gptoss_operator.api.names import (
-    COMPONENT_GATEWAY,
-    COMPONENT_REPLICA,
-    gateway,
-    replica_disruption_budget,
-    selector,
-)
-from gptoss_operator.api.spec import GptOssSpec, gpus_of_replica, most_replicas_at_once, served_name
+from gptoss_operator.api.names import COMPONENT_REPLICA, selector
+from gptoss_operator.api.spec import GptOssSpec, gpus_of_replica, served_name
 from gptoss_operator.api.status import ConditionType, GptOssStatus, Reason, ResolvedDefaults
 from gptoss_operator.core.actions import Note, Plan
 from gptoss_operator.core.capacity import decide_parallelism, planned_for
-from gptoss_operator.core.changes import applies_of, leftovers, replica_deletes
+from gptoss_operator.core.changes import applies_of, leftovers, replica_deletes, traffic_told
 from gptoss_operator.core.checks import check
-from gptoss_operator.core.conditions import GatewayView, answering, assess, dated, refused
+from gptoss_operator.core.conditions import GatewayView, RolloutTold, answering, assess, dated, refused
 from gptoss_operator.core.conditions_scaling import scaling_findings
 from gptoss_operator.core.decide import decide
 from gptoss_operator.core.fleet import (
@@ -27,7 +21,7 @@ from gptoss_operator.core.fleet import (
     Replica,
     Step,
     decide_fleet,
-    held_back,
+    held,
     replicas_of,
 )
 from gptoss_operator.core.health import PENDING_TOO_LONG, PodState, judge
@@ -37,25 +31,28 @@ from gptoss_operator.core.notes import notes_of, notes_of_dry_run
 from gptoss_operator.core.objects import Pod
 from gptoss_operator.core.observation import ChildKey, Manifest, Observation
 from gptoss_operator.core.parse import parse_spec, parse_status
-from gptoss_operator.core.placement.places import Stage
-from gptoss_operator.core.render.disruption import disruption_budget
-from gptoss_operator.core.render.gateway import gateway_config, gateway_deployment
-from gptoss_operator.core.render.gateway_pod import GatewayImages
-from gptoss_operator.core.render.haproxy.files import gateway_files
-from gptoss_operator.core.render.inference_pool import pool_of_replicas
-from gptoss_operator.core.render.machine import machine_of
+from gptoss_operator.core.render.machine import Machine, machine_of
 from gptoss_operator.core.render.options import RenderOptions
-from gptoss_operator.core.render.pod import pod_template
-from gptoss_operator.core.render.service import client_url, clients_service, peers_service, replicas_service
-from gptoss_operator.core.render.statefulset import replica_set, revision_of
+from gptoss_operator.core.render.service import client_url
+from gptoss_operator.core.render.statefulset import Berth, replica_set
 from gptoss_operator.core.render.weights import cache_claim
+from gptoss_operator.core.rollout.history import history_of
+from gptoss_operator.core.rollout.progress import is_rolling
+from gptoss_operator.core.rollout.revisions import find_revisions, resolved_defaults
+from gptoss_operator.core.rollout.rollout import Scene, decide_rollout
+from gptoss_operator.core.rollout.situation import Wait
 from gptoss_operator.core.scaling.decision import Limit
 from gptoss_operator.core.secrets import missing_secrets, tell_of_keys
+from gptoss_operator.core.shared import by_key, shared_children
 from gptoss_operator.core.summary import counted, reason_of
+from gptoss_operator.core.templates import find_templates, kept_records, with_defaults
 from gptoss_operator.core.told import calm, terms_of, told
 from gptoss_operator.core.weights import Weights, decide_weights
 from gptoss_operator.errors import InvalidSpec
-from gptoss_runtime.contract import VERSION
+
+
+ROLLING_SECONDS: Final = 2.0
+"""How often a rollout is looked at: deadlines, holds and windows end without an event."""
 
 
 def make_plan(
@@ -79,36 +76,64 @@ def make_plan(
     if parallelism.refusal:
         return _refuse(parallelism.refusal, before, seen, now, memory=memory, reason=Reason.DOES_NOT_FIT)
     replicas = replicas_of(seen, now)
-    known = not parallelism.guessed or any(r.ready for r in replicas)
-    resolved = _resolve(spec, before, parallelism.tensor_parallel if known else None, options)
-    image = spec.image or resolved.image or options.server_image
-    template = pod_template(seen.owner.name, spec, image, parallelism.tensor_parallel, options)
-    revision = revision_of(template)
+    revisions = find_revisions(
+        spec,
+        before=before,
+        seen=seen,
+        replicas=replicas,
+        tensor_parallel=parallelism.tensor_parallel,
+        options=options,
+    )
+    served = with_defaults(spec, revisions.resolved)
+    used = {r.revision for r in replicas if r.exists}
+    templates = find_templates(served, revisions, used, seen, options)
+    gpus = gpus_of_replica(spec, parallelism.tensor_parallel)
+    known_memory = recall_week(memory or remembered(before, now), seen)
     decided = decide(
         spec,
         seen=seen,
         replicas=replicas,
-        revision=revision,
-        gpus=gpus_of_replica(spec, parallelism.tensor_parallel),
+        goal=revisions.goal,
+        rolling=is_rolling(before.rollout, used - {revisions.goal}),
+        gpus=gpus,
         options=options,
         before=before,
-        memory=recall_week(memory or remembered(before, now), seen),
+        memory=known_memory,
         now=now,
     )
-    lost = [slot for slot, fate in decided.fates.items() if fate.stage is Stage.LOST]
-    steps = decide_fleet(decided.placement.creates, decided.placement.removes, replicas, revision, lost=lost)
-    weights = decide_weights(spec, image, before=before, seen=seen, options=options, now=now)
-    if weights.hold_back:
-        steps = held_back(steps, weights.hold_back)
+    image = revisions.resolved.image
+    weights = decide_weights(served, image, before=before, seen=seen, options=options, now=now)
+    scene = Scene(
+        spec=spec,
+        seen=seen,
+        replicas=replicas,
+        decided=decided,
+        weights=weights,
+        before=before,
+        gpus=gpus,
+        canary=known_memory.canary,
+        now=now,
+    )
+    rollout = decide_rollout(scene, revisions)
+    revisions = rollout.revisions
+    steps = decide_fleet(rollout.creates, rollout.removes, replicas, rollout.shares)
+    usable = templates.without(revisions.wanted) if weights.hold_back else templates.by_revision
+    steps = held(steps, usable)
     dry_run = spec.mode == "DryRun"
     history, kept = keep_history(spec, seen, decided.memory, now)
+    kept = replace(kept, canary=rollout.memory)
     wanted = {
         **_cache(spec, weights, seen),
-        **_shared_children(spec, resolved, seen, options),
+        **shared_children(spec, before.resolved or ResolvedDefaults(), seen, options),
         **history,
-        **_replica_sets(seen, steps, template, spec),
+        # Before the first replica that is made from it.
+        **(by_key(templates.record) if templates.record else {}),
+        **_replica_sets(seen, steps, usable, spec),
     }
     gateways = _gateway_view(spec, seen, now)
+    told_of_rollout = RolloutTold(
+        rollout=rollout.status, refused=revisions.refused, waits_for_window=rollout.wait is Wait.WINDOW
+    )
     findings = assess(
         owner=seen.owner,
         desired=decided.target,
@@ -118,9 +143,12 @@ def make_plan(
         weights=weights,
         planned=parallelism.reason,
         problems=(*seen.problems.values(), *missing_secrets(spec.routing, seen)),
+        told=told_of_rollout,
         scaling=scaling_findings(decided, seen.load, dry_run=dry_run),
         dry_run=dry_run,
     )
+    known = not parallelism.guessed or any(r.ready for r in replicas)
+    revision_history = history_of(before, revisions, rollout.keep, seen, now)
     status = GptOssStatus(
         observed_generation=seen.owner.generation,
         conditions=dated(findings, before.conditions, seen.owner.generation, now),
@@ -128,24 +156,38 @@ def make_plan(
         served_model=served_name(spec, seen.owner.name),
         ready_gateways=gateways.ready,
         selector=",".join(f"{k}={v}" for k, v in selector(seen.owner.name, COMPONENT_REPLICA).items()),
-        revision=revision,
+        revision=revisions.wanted,
+        current_revision=rollout.keep or None,
+        rollout=rollout.status,
+        refused_revision=revisions.refused,
+        history=revision_history or None,
         image=image,
-        resolved=resolved,
+        resolved=resolved_defaults(
+            spec,
+            before,
+            revisions.resolved,
+            options,
+            tensor_parallel=parallelism.tensor_parallel if known else None,
+            planned_for=planned_for(spec),
+        ),
         cached_weights=weights.remembered or None,
-        **counted(seen.owner, decided, replicas, steps, dry_run=dry_run),
+        **counted(seen.owner, decided, replicas, revisions.wanted, dry_run=dry_run),
         **told(decided, steps, before, now, dry_run=dry_run),
     )
     status, kept = calm(status, before, kept, now)
+    listed = [entry.revision for entry in revision_history]
+    spared = {*wanted, *kept_records(revisions, listed, used, seen)}
+    rolling = bool(rollout.status) or revisions.refused is not None
     applies = tuple(applies_of(wanted, steps, seen))
-    deletes = (*replica_deletes(replicas, steps), *leftovers(wanted, steps, weights, seen))
-    annotates = tuple(tell_of_keys(spec.routing, seen))
+    deletes = (*replica_deletes(replicas, steps), *leftovers(spared, weights, seen, rolling=rolling))
+    annotates = (*traffic_told(replicas, steps), *tell_of_keys(spec.routing, seen))
     plan = Plan(
         applies=applies,
         deletes=deletes,
         annotates=annotates,
         status=status if status != before else None,
         notes=notes_of(seen.owner, decided, steps, before, status),
-        look_again_in_seconds=_look_again(replicas, seen, now),
+        look_again_in_seconds=_look_again(replicas, seen, now, rolling=rolling),
         reason=reason_of(applies, deletes, annotates, steps, findings),
         memory=kept,
         terms=terms_of(decided),
@@ -195,61 +237,23 @@ def _refuse(
     return Plan(status=status if status != before else None, notes=notes, reason=problem, memory=memory)
 
 
-def _resolve(
-    spec: GptOssSpec, before: GptOssStatus, tensor_parallel: int | None, options: RenderOptions
-) -> ResolvedDefaults:
-    """Return the defaults of this object: those chosen before, so that an upgrade of the operator moves no image.
-
-    A server that would misunderstand the orders of this operator is replaced by the one that comes with it.
-    """
-    chosen = before.resolved or ResolvedDefaults()
-    understands = chosen.orders_version == VERSION
-    return ResolvedDefaults(
-        image=(chosen.image if understands else None) or options.server_image,
-        orders_version=VERSION,
-        gateway_image=chosen.gateway_image or options.gateway_image,
-        activator_image=chosen.activator_image or options.activator_image,
-        tensor_parallel=tensor_parallel,
-        planned_for=planned_for(spec),
-    )
-
-
 def _cache(spec: GptOssSpec, weights: Weights, seen: Observation) -> dict[ChildKey, Manifest]:
     """Return the claim that the operator makes and the Job that fills it: first, since a fetch takes longest."""
     claim = spec.cache.persistent_volume_claim
     made = (cache_claim(seen.owner, claim),) if claim and not claim.claim_name else ()
-    return _by_key(*made, *((weights.job,) if weights.job else ()))
-
-
-def _shared_children(
-    spec: GptOssSpec, resolved: ResolvedDefaults, seen: Observation, options: RenderOptions
-) -> dict[ChildKey, Manifest]:
-    """Return everything but the replicas, in the order in which it is applied."""
-    owner = seen.owner
-    files = gateway_files(owner, spec, most_replicas_at_once(spec), options.cluster_domain)
-    images = GatewayImages(
-        haproxy=spec.routing.gateway.image or resolved.gateway_image or options.gateway_image,
-        activator=spec.routing.gateway.activator_image or resolved.activator_image or options.activator_image,
-    )
-    pool = spec.routing.inference_pool
-    return _by_key(
-        replicas_service(owner),
-        peers_service(owner),
-        clients_service(owner, spec.routing),
-        gateway_config(owner, files),
-        gateway_deployment(owner, spec, images, files, options),
-        disruption_budget(owner, replica_disruption_budget(owner.name), COMPONENT_REPLICA),
-        disruption_budget(owner, gateway(owner.name), COMPONENT_GATEWAY),
-        *((pool_of_replicas(owner, pool),) if pool else ()),
-    )
+    return by_key(*made, *((weights.job,) if weights.job else ()))
 
 
 def _replica_sets(
-    seen: Observation, steps: Sequence[Step], template: Manifest, spec: GptOssSpec
+    seen: Observation, steps: Sequence[Step], templates: Mapping[str, Manifest], spec: GptOssSpec
 ) -> dict[ChildKey, Manifest]:
-    staying = [step for step in steps if step.action is not Action.REMOVE]
-    machines = {place: machine_of(place, spec) for place in {step.place for step in staying}}
-    return _by_key(*(replica_set(seen.owner, s.slot, template, machines[s.place]) for s in staying))
+    made = [step for step in steps if step.action in (Action.CREATE, Action.KEEP)]
+    machines = {place: machine_of(place, spec) for place in {step.place for step in made}}
+    return by_key(*(replica_set(seen.owner, templates[s.revision], _berth(s, machines[s.place])) for s in made))
+
+
+def _berth(step: Step, machine: Machine) -> Berth:
+    return Berth(slot=step.slot, revision=step.revision, machine=machine, share=step.share, replaces=step.replaces)
 
 
 def _ready_pods(pods: Sequence[Pod], seen: Observation, now: datetime) -> int:
@@ -266,15 +270,13 @@ def _gateway_view(spec: GptOssSpec, seen: Observation, now: datetime) -> Gateway
     )
 
 
-def _look_again(replicas: Sequence[Replica], seen: Observation, now: datetime) -> float | None:
-    """Return when a pod that does not come becomes a problem, so that the user is told without another event."""
+def _look_again(replicas: Sequence[Replica], seen: Observation, now: datetime, *, rolling: bool) -> float | None:
+    """Return when a rollout has to be looked at, or a pod that does not come becomes a problem, without an event."""
+    if rolling:
+        return ROLLING_SECONDS
     if any(replica.exists and replica.pod is None for replica in replicas):
         return POD_EXPECTED_WITHIN.total_seconds() + 1
     fetching = (judge(pod, seen.nodes, now) for pod in seen.weights_pods)
     if any(judgement.state is PodState.PENDING for judgement in (*(r.judgement for r in replicas), *fetching)):
         return PENDING_TOO_LONG.total_seconds() + 1
     return None
-
-
-def _by_key(*manifests: Manifest) -> dict[ChildKey, Manifest]:
-    return {ChildKey(m["kind"], m["metadata"]["name"]): m for m in manifests}

@@ -1,9 +1,11 @@
 """From what users say of scaling and machines to what the decisions go by."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from gptoss_operator.api.placement import PriceSpec
+from gptoss_operator.api.rollout import WindowSpec
 from gptoss_operator.api.scaling import ScalingSpec, ScheduleSpec
 from gptoss_operator.api.spec import GptOssSpec
 from gptoss_operator.core.placement.places import CapacityType, Place
@@ -75,15 +77,22 @@ def prices_of(common: Iterable[PriceSpec], own: Iterable[PriceSpec], gpus_per_re
     )
 
 
+def windows_of(spec: GptOssSpec) -> tuple[Schedule, ...]:
+    """Return when replicas may be replaced. Empty: always."""
+    return tuple(_window(window) for window in spec.rollout.windows)
+
+
 def _schedule(schedule: ScheduleSpec) -> Schedule:
+    return replace(_window(schedule), min_replicas=schedule.min_replicas, max_replicas=schedule.max_replicas)
+
+
+def _window(window: ScheduleSpec | WindowSpec) -> Schedule:
     return Schedule(
-        name=schedule.name,
-        time_zone=schedule.time_zone,
-        days=frozenset(DAYS[day] for day in schedule.days),
-        start_minute=_minutes(schedule.start),
-        end_minute=_minutes(schedule.end),
-        min_replicas=schedule.min_replicas,
-        max_replicas=schedule.max_replicas,
+        name=window.name,
+        time_zone=window.time_zone,
+        days=frozenset(DAYS[day] for day in window.days),
+        start_minute=_minutes(window.start),
+        end_minute=_minutes(window.end),
     )
 
 

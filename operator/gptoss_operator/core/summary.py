@@ -14,17 +14,19 @@ from gptoss_operator.core.observation import Owner
 
 
 def counted(
-    owner: Owner, decided: Decided, replicas: Sequence[Replica], steps: Sequence[Step], *, dry_run: bool
+    owner: Owner, decided: Decided, replicas: Sequence[Replica], wanted: str, *, dry_run: bool
 ) -> dict[str, Any]:
-    """Return the fields of the status that count replicas. In a dry run those that exist are those that should."""
+    """Return the fields of the status that count replicas; `wanted` is the revision that the spec asks for.
+
+    In a dry run those that exist are those that should.
+    """
     existing = sum(r.exists for r in replicas)
     ready = sum(r.ready for r in replicas)
     desired = existing if dry_run else decided.target
-    current = {step.slot for step in steps if step.action is Action.KEEP}
     return {
         "replicas": existing,
         "ready_replicas": ready,
-        "updated_replicas": sum(r.exists and r.slot in current for r in replicas),
+        "updated_replicas": sum(r.exists and r.revision == wanted for r in replicas),
         "desired_replicas": desired,
         "ready": f"{ready}/{desired}",
         "notices": _notices(owner, replicas) or None,

@@ -1,6 +1,7 @@
 """What the installation decides for all deployments."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from gptoss_operator.api.placement import PriceSpec
 
@@ -19,5 +20,8 @@ class RenderOptions:
     """Pull policy of all."""
     cluster_domain: str = "cluster.local"
     """DNS domain of the cluster."""
+    model_revisions: Mapping[str, str] = field(default_factory=dict)
+    """Commit or branch of each model's own repository, for objects that name no source; a model that is absent has its
+    repository's default branch."""
     prices: tuple[PriceSpec, ...] = ()
     """What GPUs cost, for objects that have no price of their own for a place."""

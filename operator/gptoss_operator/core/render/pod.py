@@ -22,12 +22,14 @@ from gptoss_runtime.orders import SERVER_ENV
 
 TEARDOWN_SECONDS = 30
 """vLLM takes up to 12 s to end after its last request (measured on 0.32), and is killed 20 s after it was asked."""
+WHILE_MADE = ("priorityClassName", "imagePullSecrets")
+"""Fields of the pod's spec that matter only until it runs."""
 START_MINUTES = 60
 """A first start may download 65 GB and compile."""
 
 
 def pod_template(name: str, spec: GptOssSpec, image: str, tensor_parallel: int, options: RenderOptions) -> Manifest:
-    """Return the pod template of a replica. It is the same for every slot, so its digest is the revision.
+    """Return the pod template of a revision: the same for every slot. It is recorded when the revision is first made.
 
     `tensor_parallel` is what `auto` was decided to be, or what the user says.
     """
@@ -63,6 +65,17 @@ def pod_template(name: str, spec: GptOssSpec, image: str, tensor_parallel: int, 
         **_placement(spec),
     }
     return {"metadata": pod_metadata(name, spec, COMPONENT_REPLICA), "spec": pod}
+
+
+def as_made_now(template: Manifest, name: str, spec: GptOssSpec) -> Manifest:
+    """Return a recorded template with what matters only while a pod is made, as the spec of now has it.
+
+    That is labels, annotations, priority and pull secrets. It needs no other revision.
+    """
+    present = users_fields(spec)
+    kept = {key: value for key, value in template["spec"].items() if key not in WHILE_MADE}
+    fresh = {key: present[key] for key in WHILE_MADE if key in present}
+    return {"metadata": pod_metadata(name, spec, COMPONENT_REPLICA), "spec": {**kept, **fresh}}
 
 
 def _environment(name: str, spec: GptOssSpec, tensor_parallel: int) -> Manifest:

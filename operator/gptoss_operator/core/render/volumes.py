@@ -9,10 +9,12 @@ from gptoss_operator.api.model import (
     ObjectStoreSource,
     PersistentVolumeClaimSource,
 )
+from gptoss_operator.api.names import ANNOTATION_TRAFFIC
 from gptoss_operator.api.spec import GptOssSpec, model_source
 from gptoss_operator.core.observation import Manifest
 from gptoss_operator.core.render.options import RenderOptions
 from gptoss_operator.core.sources import CACHE_DIR, MODEL_DIR, cache_claim, chosen_source
+from gptoss_runtime.contract import POD_DIRECTORY, TRAFFIC_FILE
 
 
 SCRATCH_DIR: Final = "/tmp"  # noqa: S108 - an emptyDir of this pod alone
@@ -32,6 +34,8 @@ SCRATCH_ENV: Final = {
 }
 """Where programs that expect a home directory may write: the root file system is read-only, the user has no entry."""
 
+TRAFFIC_FIELD: Final = f"metadata.annotations['{ANNOTATION_TRAFFIC}']"
+"""Which requests the pod gets. The kubelet writes the file anew when the annotation changes."""
 SCRATCH: Final[Manifest] = {"name": "tmp", "emptyDir": {}}
 SCRATCH_MOUNT: Final[Manifest] = {"name": "tmp", "mountPath": SCRATCH_DIR}
 CACHE_MOUNT: Final[Manifest] = {"name": "cache", "mountPath": CACHE_DIR}
@@ -44,11 +48,13 @@ def replica_volumes(deployment: str, spec: GptOssSpec, options: RenderOptions) -
         cache_volume(deployment, spec),
         # A container's own /dev/shm has 64 MiB, too little for tensor parallel workers.
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": spec.pod.shared_memory}},
+        {"name": "pod", "downwardAPI": {"items": [{"path": TRAFFIC_FILE, "fieldRef": {"fieldPath": TRAFFIC_FIELD}}]}},
     ]
     mounts: list[Manifest] = [
         SCRATCH_MOUNT,
         CACHE_MOUNT,
         {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - this is where the emptyDir is mounted
+        {"name": "pod", "mountPath": POD_DIRECTORY, "readOnly": True},
     ]
     if model := _model_volume(spec, options):
         volumes.append({"name": "model", **model})

@@ -1,0 +1,1 @@
+"""Which revision serves, and how the next one takes its place. Pure."""

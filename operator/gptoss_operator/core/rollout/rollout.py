@@ -1,0 +1,261 @@
+"""A rollout as a part of one pass: from what is seen to the replicas that are made and removed, and the status."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from gptoss_operator.api.names import replica
+from gptoss_operator.api.spec import GptOssSpec
+from gptoss_operator.api.status import GptOssStatus, Reason
+from gptoss_operator.api.status_rollout import REASON_LENGTH, RefusedRevision, RolloutStatus
+from gptoss_operator.core.dates import FORMAT
+from gptoss_operator.core.decide import Decided
+from gptoss_operator.core.fate import Fate
+from gptoss_operator.core.fleet import NewReplica, Replica
+from gptoss_operator.core.health import is_node_gone
+from gptoss_operator.core.objects import Pod
+from gptoss_operator.core.observation import Observation
+from gptoss_operator.core.placement.decision import Remove
+from gptoss_operator.core.policies import windows_of
+from gptoss_operator.core.rollout.canary import CanaryMemory, canary_gate, watch_canary
+from gptoss_operator.core.rollout.gates import Gate
+from gptoss_operator.core.rollout.members import Member, Trouble, members_of
+from gptoss_operator.core.rollout.policy import RolloutPolicy, policy_of
+from gptoss_operator.core.rollout.progress import Story, overdue, status_of
+from gptoss_operator.core.rollout.revisions import Revisions
+from gptoss_operator.core.rollout.room import room_of
+from gptoss_operator.core.rollout.shares import is_canary, share_at_first
+from gptoss_operator.core.rollout.situation import Failure, Hold, RolloutStep, Situation, Wait
+from gptoss_operator.core.rollout.step import next_step
+from gptoss_operator.core.rollout.waves import choose_pace
+from gptoss_operator.core.starts import cold_start
+from gptoss_operator.core.weights import Stage, Weights
+
+
+LEAVES_WITHIN: Final = timedelta(seconds=60)
+"""How long after its grace period a pod may still hold its GPUs. After that its machine is not to be relied on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """What became of it in this pass."""
+
+    revisions: Revisions
+    creates: tuple[NewReplica, ...]
+    removes: tuple[Remove, ...]
+    shares: Mapping[int, int]
+    status: RolloutStatus | None
+    """None: there is nothing to roll out."""
+    keep: str
+    """The revision that has come to serve as a whole. Empty: none has yet."""
+    memory: CanaryMemory
+    wait: Wait = Wait.NOTHING
+
+    @property
+    def active(self) -> bool:
+        """Whether replicas are being replaced, and not only to be replaced some time."""
+        return self.status is not None and self.wait not in (Wait.PAUSE, Wait.WINDOW)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What all steps of this pass are decided from."""
+
+    spec: GptOssSpec
+    seen: Observation
+    replicas: Sequence[Replica]
+    decided: Decided
+    weights: Weights
+    before: GptOssStatus
+    gpus: int
+    canary: CanaryMemory
+    now: datetime
+
+
+def decide_rollout(scene: Scene, revisions: Revisions) -> Rollout:
+    """Return what is done. A revision that fails is refused, and the way back begins in the same pass."""
+    if revisions.refused is not None and _is_mended(revisions.refused, scene.weights):
+        revisions = replace(revisions, refused=None, goal=revisions.wanted)
+    policy = _policy(scene)
+    members = members_of(
+        scene.replicas, scene.decided.fates, scene.seen, [r.slot for r in scene.decided.placement.removes]
+    )
+    memory = _watched(scene, revisions, members)
+    situation = _situation(scene, revisions, members, policy, memory)
+    frozen = revisions.refused is not None and not revisions.goes_back
+    step = _frozen(situation, revisions) if frozen else next_step(policy, situation, scene.now.timestamp())
+    failure = step.failure or _late(scene, revisions, situation, policy, step)
+    if failure is not None:
+        revisions = revisions.refuse(_refused(scene, revisions, failure), go_back=policy.auto_rollback)
+        frozen = not revisions.goes_back
+        situation = _situation(scene, revisions, members, policy, memory)
+        step = _frozen(situation, revisions) if frozen else next_step(policy, situation, scene.now.timestamp())
+    return Rollout(
+        revisions=revisions,
+        creates=_creates(scene, revisions, situation, step),
+        removes=(*scene.decided.placement.removes, *step.retires),
+        shares=step.shares,
+        status=_told(scene, revisions, situation, step, policy),
+        keep=revisions.goal if step.complete else revisions.keep,
+        memory=memory,
+        wait=step.wait,
+    )
+
+
+def _is_mended(refused: RefusedRevision, weights: Weights) -> bool:
+    """Return whether what failed is tried again, since somebody has deleted the Job that could not fetch."""
+    return refused.reason == Reason.WEIGHTS_FETCH_FAILED and weights.stage is not Stage.FAILED
+
+
+def _policy(scene: Scene) -> RolloutPolicy:
+    return policy_of(scene.spec.rollout, scene.decided.target, windows_of(scene.spec))
+
+
+def _situation(
+    scene: Scene, revisions: Revisions, members: tuple[Member, ...], policy: RolloutPolicy, memory: CanaryMemory
+) -> Situation:
+    placement, seen = scene.decided.placement, scene.seen
+    replaced = sum(m.replaces is not None and m.replaces not in scene.decided.fates for m in members)
+    # Those that are lost have successors, and may come back.
+    counted = sum(not m.fated for m in members) - replaced
+    wanted = counted + len(placement.creates)
+    room = room_of(scene.spec, scene.gpus, seen)
+    return Situation(
+        goal=revisions.goal,
+        keep=revisions.keep,
+        trusted=revisions.trusted,
+        hears=seen.hears_replicas,
+        can_keep=revisions.keep in seen.revisions,
+        members=members,
+        wanted=wanted,
+        least=min(scene.decided.target, wanted),
+        creates=len(placement.creates),
+        moving=bool(placement.creates or placement.removes),
+        leaving=sum(_leaves(r, scene.decided.fates, seen, scene.now) for r in scene.replicas),
+        grows=bool(room.grows),
+        pace=choose_pace(policy, room, wanted),
+        canary=_canary(revisions, members, policy, memory, scene.now),
+        hold=_hold(scene, revisions, policy),
+    )
+
+
+def _watched(scene: Scene, revisions: Revisions, members: Sequence[Member]) -> CanaryMemory:
+    """Return the comparison after one more look; an empty one where nothing is compared."""
+    canary = next((m for m in members if m.revision == revisions.goal and is_canary(m)), None)
+    if canary is None or not canary.uid:
+        return CanaryMemory()
+    others = frozenset(m.uid for m in members if m.revision == revisions.keep and m.serving)
+    states = scene.seen.replica_states
+    return watch_canary(scene.canary, canary.uid, states, others, scene.now.timestamp())
+
+
+def _canary(
+    revisions: Revisions, members: Sequence[Member], policy: RolloutPolicy, memory: CanaryMemory, now: datetime
+) -> Gate | None:
+    if not any(m.revision == revisions.goal and is_canary(m) for m in members):
+        return None
+    return canary_gate(policy.canary, memory, now.timestamp())
+
+
+def _hold(scene: Scene, revisions: Revisions, policy: RolloutPolicy) -> Hold | None:
+    """Return why nothing is to be replaced now. A rollback waits for nobody."""
+    if revisions.goes_back or not revisions.keep:
+        return None
+    if policy.paused:
+        return Hold(wait=Wait.PAUSE, reason="spec.rollout.paused is true: replicas are replaced no further")
+    if names := policy.closed_until(scene.now.timestamp()):
+        return Hold(wait=Wait.WINDOW, reason=f"waits for one of spec.rollout.windows: {names}")
+    if scene.weights.stage is Stage.FETCHING:
+        return Hold(wait=Wait.WEIGHTS, reason=scene.weights.message)
+    return None
+
+
+def _leaves(replica: Replica, fates: Mapping[int, Fate], seen: Observation, now: datetime) -> bool:
+    """Return whether a replica that was removed still holds its GPUs, on a machine that stays."""
+    pod = replica.pod
+    ends_at = pod.metadata.deletion_timestamp if pod else None
+    if replica.exists or pod is None or ends_at is None or replica.slot in fates:
+        return False
+    return now - ends_at < LEAVES_WITHIN and not _is_on_dead_node(pod, seen, now)
+
+
+def _is_on_dead_node(pod: Pod, seen: Observation, now: datetime) -> bool:
+    node = seen.nodes.get(pod.spec.node_name)
+    silent = node is not None and any(c.type == "Ready" and c.status != "True" for c in node.status.conditions)
+    return silent or is_node_gone(pod, seen.nodes, now)
+
+
+def _late(scene: Scene, revisions: Revisions, s: Situation, policy: RolloutPolicy, step: RolloutStep) -> Failure | None:
+    """Return that nothing has got on for too long, or that the weights cannot be had."""
+    if revisions.trusted or revisions.refused is not None or step.complete:
+        return None
+    if scene.weights.stage is Stage.FAILED:
+        trouble = Trouble(reason=Reason.WEIGHTS_FETCH_FAILED, message=scene.weights.message)
+        return Failure(slot=None, trouble=trouble)
+    if step.wait is not Wait.NOTHING or not overdue(policy, scene.before.rollout, revisions.goal, scene.now):
+        return None
+    stuck = next((m for m in s.new if not (m.is_open and m.serving)), None)
+    why = stuck.words if stuck else step.reason
+    message = f"nothing got on for {policy.deadline_seconds:.0f} s (spec.rollout.progressDeadlineSeconds): {why}"
+    trouble = Trouble(reason=Reason.PROGRESS_DEADLINE_EXCEEDED, message=message)
+    return Failure(slot=stuck.slot if stuck else None, trouble=trouble)
+
+
+def _refused(scene: Scene, revisions: Revisions, failure: Failure) -> RefusedRevision:
+    name = "" if failure.slot is None else f"{replica(scene.seen.owner.name, failure.slot)}: "
+    return RefusedRevision(
+        revision=revisions.wanted,
+        reason=failure.trouble.reason,
+        message=f"{name}{failure.trouble.message}"[:REASON_LENGTH],
+        at=f"{scene.now:{FORMAT}}",
+    )
+
+
+def _frozen(s: Situation, revisions: Revisions) -> RolloutStep:
+    """Return that nothing is replaced: the revision has failed, and none is to come back, or can."""
+    why = revisions.refused.message if revisions.refused else ""
+    return RolloutStep(reason=why, of_goal=0 if s.can_keep else s.creates)
+
+
+def _told(
+    scene: Scene, revisions: Revisions, s: Situation, step: RolloutStep, policy: RolloutPolicy
+) -> RolloutStatus | None:
+    """Return what the status tells of the rollout. None: there is nothing to roll out."""
+    failed = revisions.refused.message if revisions.refused is not None and not revisions.goes_back else ""
+    story = Story(
+        deployment=scene.seen.owner.name,
+        goal=revisions.goal,
+        keep=revisions.keep,
+        goes_back=revisions.goes_back,
+        failed=failed,
+    )
+    if not (s.old or failed or (s.new and not step.complete and revisions.keep not in ("", revisions.goal))):
+        return None
+    starts = cold_start(scene.decided.memory.starts)
+    return status_of(story, policy, s, step, before=scene.before.rollout, cold_start=starts, now=scene.now)
+
+
+def _creates(scene: Scene, revisions: Revisions, s: Situation, step: RolloutStep) -> tuple[NewReplica, ...]:
+    """Return the replicas that are made: those of the placement, then the successors."""
+    first = share_at_first(s)
+    uids = {r.slot: r.uid for r in scene.replicas}
+    of_goal, others = (
+        scene.decided.placement.creates[: step.of_goal],
+        scene.decided.placement.creates[step.of_goal :],
+    )
+    now_of_goal = of_goal[: len(of_goal) - step.put_off]
+    return (
+        *(NewReplica(place=c.place, revision=revisions.goal, reason=c.reason, share=first) for c in now_of_goal),
+        *(NewReplica(place=c.place, revision=revisions.keep, reason=c.reason) for c in others),
+        *(
+            NewReplica(
+                place=successor.place,
+                revision=revisions.goal,
+                reason=successor.reason,
+                share=first,
+                replaces=uids[successor.replaces],
+            )
+            for successor in step.successors
+        ),
+    )

@@ -1,0 +1,60 @@
+"""Which replicas are let in: who gets no requests, a canary's share, or a full one."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from gptoss_operator.api.rollout import CanarySpec, Strategy
+from gptoss_operator.core.fleet import FULL_SHARE as FULL
+from gptoss_operator.core.rollout.gates import passed_all
+from gptoss_operator.core.rollout.members import Member
+from gptoss_operator.core.rollout.situation import Situation
+
+
+CLOSED: Final = 0
+
+
+def share_at_first(s: Situation) -> int:
+    """Return the share that a replica of the goal is made with."""
+    return FULL if s.trusted or not s.hears else CLOSED
+
+
+def shares_of(canary: CanarySpec, s: Situation) -> Mapping[int, int]:
+    """Return the share of each replica that is to have another than now, by slot.
+
+    Old replicas have theirs in full, until with BlueGreen all new ones serve. Of a revision that is neither the goal
+    nor the one that serves, none is let in.
+    """
+    switched = _is_switched(s)
+    wished = {m.slot: CLOSED if switched else FULL for m in s.old if m.revision == s.keep}
+    wished |= {m.slot: _share(canary, s, m) for m in s.new}
+    now = {m.slot: m.share for m in s.members}
+    return {slot: share for slot, share in sorted(wished.items()) if share != now[slot]}
+
+
+def is_canary(member: Member) -> bool:
+    """Return whether it has a part of a share."""
+    return CLOSED < member.share < FULL
+
+
+def _share(canary: CanarySpec, s: Situation, member: Member) -> int:
+    if member.is_open or share_at_first(s) == FULL:
+        return FULL
+    if not passed_all(member.gates):
+        return member.share
+    if s.proven:
+        return FULL if s.pace.strategy is not Strategy.BLUE_GREEN or _all_passed(s) else CLOSED
+    compared = canary.hold_seconds > 0 and any(m.serving for m in s.old)
+    if not compared or (s.canary is not None and s.canary.passed):
+        return FULL
+    return canary.traffic_percent
+
+
+def _all_passed(s: Situation) -> bool:
+    """Return whether as many new replicas as are wanted could serve."""
+    return len(s.new) >= s.wanted and all(m.is_open or passed_all(m.gates) for m in s.new)
+
+
+def _is_switched(s: Situation) -> bool:
+    """Return whether the old replicas get no more requests, since all new ones serve."""
+    blue_green = s.pace.strategy is Strategy.BLUE_GREEN and not s.trusted and s.hears
+    return blue_green and len(s.new) >= s.wanted and all(m.is_open and m.serving for m in s.new)

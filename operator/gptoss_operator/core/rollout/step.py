@@ -1,0 +1,182 @@
+"""What a rollout does next: which replicas of the goal's revision are made, which are let in, and which leave.
+
+Everything follows from the replicas that are seen, so it may be called after any interruption:
+
+- A new replica is made closed, in a slot of its own. It says which old one it *replaces*; while both exist, it is none
+  of the replicas that scaling and placement count.
+- It is let in when it has passed its gates. The first one of a revision is the canary: it gets a share of the requests
+  for a while, and nothing else is replaced until then. So no more than one replica is ever on a bad revision.
+- A wave is over when all new replicas serve. Then their predecessors leave, and when these are gone, the next begins.
+- Where there is no room, old replicas leave first, and the placement makes new ones for them.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from gptoss_operator.api.rollout import Strategy
+from gptoss_operator.core.placement.decision import Remove
+from gptoss_operator.core.rollout.members import Machine, Member, Trouble
+from gptoss_operator.core.rollout.policy import RolloutPolicy
+from gptoss_operator.core.rollout.shares import shares_of
+from gptoss_operator.core.rollout.situation import Failure, Hold, RolloutStep, Situation, Successor, Wait
+
+
+SHORT_SECONDS: Final = 10.0
+"""How long the scheduler may find no GPU, where nothing adds nodes, until that is believed."""
+
+
+def next_step(policy: RolloutPolicy, s: Situation, now: float) -> RolloutStep:
+    """Return what is done next.
+
+    Replicas that serve do not fall below `s.least` less those that may be missing by the pace of now, unless machines
+    are lost. Never more than one replica is of a goal that is not proven.
+    """
+    if (failure := _failure(s)) is not None:
+        return RolloutStep(reason=failure.trouble.message, failure=failure)
+    of_goal = _of_goal(s)
+    step = RolloutStep(
+        reason="all replicas are of the revision",
+        retires=_strays(s),
+        shares=shares_of(policy.canary, s),
+        of_goal=of_goal,
+        put_off=min(of_goal, s.leaving) if s.pace.strategy is Strategy.REPLACE and s.old else 0,
+    )
+    unsettled = [m for m in s.new if not _is_settled(policy, m, now) and not (m.waits and m.replaces is None)]
+    if not s.old and not s.creates and not unsettled:
+        return replace(step, complete=any(m.serving for m in s.new))
+    if (hold := _hold(s)) is not None:
+        return replace(step, wait=hold.wait, reason=hold.reason)
+    if unsettled:
+        return _waiting(policy, s, step, unsettled, now)
+    return _forward(policy, s, step, now)
+
+
+def _hold(s: Situation) -> Hold | None:
+    """Return why nothing is to be replaced, although replicas may serve."""
+    if s.hold is None and s.canary is not None and not s.canary.passed:
+        return Hold(wait=Wait.CANARY, reason=f"the canary {s.canary.message}")
+    return s.hold
+
+
+def _failure(s: Situation) -> Failure | None:
+    """Return what shows that the goal is bad. One that need show nothing is not."""
+    if s.trusted:
+        return None
+    for member in s.new:
+        if member.trouble:
+            return Failure(slot=member.slot, trouble=member.trouble)
+        if s.canary is not None and s.canary.failed and not member.is_open:
+            return Failure(slot=member.slot, trouble=Trouble(reason=s.canary.reason, message=s.canary.message))
+    return None
+
+
+def _strays(s: Situation) -> tuple[Remove, ...]:
+    """Return the replicas that were never let in and are not wanted any more, and new ones whose machine goes."""
+    unwanted = [m for m in s.old if not m.is_open and m.revision != s.keep]
+    unlucky = [m for m in s.new if m.fated and m.replaces is not None]
+    return (
+        *(Remove(slot=m.slot, reason=f"its revision {m.revision} is not wanted any more") for m in unwanted),
+        *(Remove(slot=m.slot, reason="its machine goes, and it has replaced none yet") for m in unlucky),
+    )
+
+
+def _of_goal(s: Situation) -> int:
+    """Return how many of the placement's new replicas are of the goal: one at most, while it is not proven."""
+    if s.proven or not s.can_keep:
+        return s.creates
+    # It makes up for one that has left first, or there is nothing that could serve.
+    makes_up = s.pace.strategy is Strategy.REPLACE and s.hold is None
+    return min(1, s.creates) if not s.new and (makes_up or not s.old) else 0
+
+
+def _is_settled(policy: RolloutPolicy, member: Member, now: float) -> bool:
+    """Return whether a new replica has served with its full share for long enough."""
+    return member.is_open and member.serving and now - member.since >= policy.min_ready_seconds
+
+
+def _waiting(
+    policy: RolloutPolicy, s: Situation, step: RolloutStep, unsettled: Sequence[Member], now: float
+) -> RolloutStep:
+    """Return `step` while new replicas do not serve. With Auto, an old one leaves for one that gets no machine."""
+    stuck = {m.replaces: m for m in unsettled if policy.strategy is Strategy.AUTO and _is_stuck(policy, s, m, now)}
+    missing = max(1, policy.unavailable)
+    leave = _spared([m for m in s.old if m.slot in stuck], s, missing, policy, now)
+    retires = tuple(Remove(slot=m.slot, reason=_no_machine(s, stuck[m.slot])) for m in leave)
+    if retires:
+        return replace(step, retires=(*step.retires, *retires), reason=retires[0].reason)
+    return replace(step, reason=f"{len(unsettled)} of {len(s.new)} replicas of revision {s.goal} do not serve yet")
+
+
+def _is_stuck(policy: RolloutPolicy, s: Situation, member: Member, now: float) -> bool:
+    waited = now - member.since
+    is_short = member.machine is Machine.SHORT and not s.grows and waited >= SHORT_SECONDS
+    return member.waits and (is_short or waited >= policy.surge_wait_seconds)
+
+
+def _no_machine(s: Situation, member: Member) -> str:
+    why = "no node has GPUs for" if member.machine is Machine.SHORT and not s.grows else "no machine came for"
+    return f"{why} its successor of revision {s.goal}, so it leaves first (strategy Auto: Replace)"
+
+
+def _forward(policy: RolloutPolicy, s: Situation, step: RolloutStep, now: float) -> RolloutStep:
+    """Return `step` when all new replicas serve: predecessors leave, are waited for, and the next wave begins."""
+    if retired := _predecessors(policy, s, now):
+        return replace(step, retires=(*step.retires, *retired), reason=retired[0].reason)
+    if s.leaving:
+        return replace(step, wait=Wait.LEAVING, reason="waits until replicas that leave have finished their requests")
+    if s.moving and not s.proven:
+        return replace(step, wait=Wait.PLACEMENT, reason="waits until replicas have been placed")
+    return _wave(policy, s, step, now)
+
+
+def _predecessors(policy: RolloutPolicy, s: Situation, now: float) -> tuple[Remove, ...]:
+    """Return the old replicas whose successors serve."""
+    replaced = {m.replaces for m in s.new}
+    leave = _spared([m for m in s.old if m.slot in replaced], s, policy.unavailable, policy, now)
+    return tuple(Remove(slot=m.slot, reason=f"its successor of revision {s.goal} serves") for m in leave)
+
+
+def _wave(policy: RolloutPolicy, s: Situation, step: RolloutStep, now: float) -> RolloutStep:
+    """Return `step` with the beginning of the next wave."""
+    replaced = {m.replaces for m in s.new}
+    old = [m for m in s.old if m.slot not in replaced and m.slot not in {remove.slot for remove in step.retires}]
+    size = s.pace.wave if s.proven else 1
+    if s.trusted:
+        # What does not serve has nothing to lose.
+        size = max(size, sum(not m.serving for m in old))
+    victims = sorted(old, key=_least_loss)[: max(0, size)]
+    idle = [m for m in victims if m.failing or m.fated or (s.trusted and not m.serving)]
+    others = [m for m in victims if m not in idle]
+    beside, first = others[: s.pace.surge], others[s.pace.surge :]
+    first = _spared(first, s, s.pace.unavailable, policy, now)
+    words = f"of revision {s.goal}, beside one that leaves for it; {s.pace.reason}"
+    successors = tuple(Successor(place=m.place, replaces=m.slot, reason=words) for m in beside)
+    retires = (
+        *(Remove(slot=m.slot, reason=f"not of revision {s.goal}, and does not serve") for m in idle),
+        *(Remove(slot=m.slot, reason=f"leaves for one of revision {s.goal}; {s.pace.reason}") for m in first),
+    )
+    if not successors and not retires:
+        return replace(step, reason="waits until more replicas serve")
+    return replace(step, successors=successors, retires=(*step.retires, *retires), reason=s.pace.reason)
+
+
+def _spared(
+    candidates: Sequence[Member], s: Situation, missing: int, policy: RolloutPolicy, now: float
+) -> list[Member]:
+    """Return those of `candidates` that may go now, so that no more than `missing` of the wanted replicas are missing.
+
+    What does not serve may always go. What has had no machine for long is not waited for.
+    """
+    serving = sum(m.serving for m in s.old) + sum(_is_settled(policy, m, now) for m in s.new)
+    in_vain = sum(m.waits and m.replaces is None and now - m.since >= policy.surge_wait_seconds for m in s.members)
+    budget = max(0, serving - max(0, s.least - missing - in_vain))
+    idle = [m for m in candidates if not m.serving]
+    return [*idle, *sorted((m for m in candidates if m.serving), key=_least_loss)[:budget]]
+
+
+def _least_loss(member: Member) -> tuple[bool, bool, bool, float, int]:
+    """Return the order in which replicas leave: what serves nobody first, then what has the fewest requests."""
+    in_flight = math.inf if member.in_flight is None else member.in_flight
+    return (member.serving, not member.failing, not member.waits, in_flight, -member.slot)
