@@ -7,6 +7,7 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
+from e2e.model.variants import TEXTS, Variant
 from e2e.model.write import write_model
 
 
@@ -15,10 +16,17 @@ SOURCES = Path(__file__).parent
 
 def ensure_model() -> Path:
     """Return the directory of the checkpoint, written now if the cache lacks the one that this code would write."""
+    return ensure_variant(Variant.USUAL)
+
+
+def ensure_variant(name: str) -> Path:
+    """Return the directory of a variant's checkpoint, as `ensure_model` does. Raises ValueError: there is none."""
+    variant = Variant(name)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     models = Path(base) / "gptoss-operator" / "models"
     models.mkdir(parents=True, exist_ok=True)
-    directory = models / f"tiny-gpt-oss-{_key()}"
+    kind = "" if variant is Variant.USUAL else f"{variant}-"
+    directory = models / f"tiny-gpt-oss-{kind}{_key()}"
     with (models / "lock").open("a") as lock:
         # Another writer is done in seconds; the kernel lets go of its lock however it ends.
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -26,7 +34,7 @@ def ensure_model() -> Path:
             partial = directory.with_suffix(".partial")
             if partial.exists():
                 shutil.rmtree(partial)
-            write_model(partial)
+            write_model(partial, texts=TEXTS[variant])
             partial.rename(directory)
     return directory
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from e2e.bench.processes import with_children
 from e2e.gateway.local import free_ports
 from e2e.images.commands import last_lines
 from e2e.vllm.room import SERVER_MODEL, SERVER_SCRATCH, Program, Room
-from gptoss_runtime.contract import ReplicaState
+from gptoss_runtime.contract import TRAFFIC_FILE, ReplicaState
 from gptoss_runtime.orders import SERVER_ENV, ServerOrders
 from gptoss_runtime.server.args import Command, ModelDirectory, PodFacts, plan_command
 
@@ -98,6 +98,20 @@ class Replica(Server):
         except OSError:
             return ""
 
+    def let_in(self, word: str) -> None:
+        """Say what a rollout grants it: closed, open, or a share in percent."""
+        (self.base / "scratch" / TRAFFIC_FILE).write_text(word)
+
+    def await_state(self, wanted: Callable[[ReplicaState], bool], *, seconds: float = START_SECONDS) -> ReplicaState:
+        """Return the first state that is wanted. Raises ServerError when the server ends, or `seconds` are over."""
+        self.await_page(self.health_port, "/state", seconds=seconds)
+        deadline = time.monotonic() + seconds
+        while not wanted(state := self.state()):
+            if self.program.exit_status is not None or time.monotonic() > deadline:
+                raise ServerError(f"the server is {state}. It said:\n{last_lines(self.base / 'output')}")
+            time.sleep(LOOK_AGAIN_SECONDS)
+        return state
+
     def message(self) -> str:
         """Return the termination message; empty while there is none."""
         path = self.base / "scratch" / TERMINATION_LOG
@@ -140,6 +154,7 @@ def started_replica(room: Room, orders: ServerOrders, **environment: str) -> Ite
         "GPTOSS_HEALTH_PORT": str(health_port),
         "GPTOSS_AGENT_PORT": str(agent_port),
         "GPTOSS_TERMINATION_LOG": str(SERVER_SCRATCH / TERMINATION_LOG),
+        "GPTOSS_TRAFFIC_FILE": str(SERVER_SCRATCH / TRAFFIC_FILE),
         "GPTOSS_WARM_UP_SECONDS": "0",
         **environment,
     }

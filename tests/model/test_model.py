@@ -5,13 +5,34 @@ import struct
 from pathlib import Path
 
 import pytest
-from openai_harmony import HarmonyEncoding, HarmonyEncodingName, Role, load_harmony_encoding
+from openai_harmony import (
+    Conversation,
+    DeveloperContent,
+    HarmonyEncoding,
+    HarmonyEncodingName,
+    Message,
+    Role,
+    SystemContent,
+    ToolDescription,
+    load_harmony_encoding,
+)
 
-from e2e.model import ANSWER_TEXT, REASONING_TEXT, ensure_model, write_model
-from e2e.model import program as program_module
-from e2e.model.program import Program, make_program
+from e2e.model import (
+    ANSWER_TEXT,
+    OTHER_ANSWER_TEXT,
+    REASONING_TEXT,
+    Variant,
+    ensure_model,
+    ensure_variant,
+    write_model,
+)
+from e2e.model.program import TOOL, TOOL_ARGUMENTS, Program, Texts, make_program
 from e2e.model.safetensors import bfloat16
-from e2e.model.weights import REASONED, SIGNAL, UNKNOWN, VOCABULARY, Size
+from e2e.model.variants import TEXTS
+from e2e.model.weights import OFFERED, REASONED, SIGNAL, UNKNOWN, VOCABULARY, Size
+
+
+PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +98,12 @@ class TinyModel:
 
     def logits(self, tokens: list[int]) -> dict[int, float]:
         """Return the logits that are not zero after these tokens."""
-        attended = {place for row in self._key.values() for place in row}
+        seen = {place for token in set(tokens) for place in self._row(self._embedding, token)}
         state = self._row(self._embedding, tokens[-1])
-        if any(attended & set(self._row(self._embedding, token)) for token in tokens):
-            state = state | {REASONED: SIGNAL}
+        for row, attended in self._key.items():
+            # One group of heads for each dimension that attention sets.
+            if seen & set(attended):
+                state = state | {(REASONED, OFFERED)[row // Size().head_dimension]: SIGNAL}
         norm = math.sqrt(sum(value * value for value in state.values()) / self._hidden)
         logits = {
             token: sum(weight * state.get(place, 0.0) / norm for place, weight in row.items())
@@ -140,19 +163,88 @@ def test_answer_repeats_itself_while_stopping_is_banned(model: TinyModel, encodi
     assert final.removesuffix("<|return|>").replace(ANSWER_TEXT, "") == ""
 
 
-def test_program_refuses_a_text_with_a_repeated_token(
-    encoding: HarmonyEncoding, monkeypatch: pytest.MonkeyPatch
+def offering(encoding: HarmonyEncoding, tool: str) -> list[int]:
+    """Return a prompt as vLLM writes it where a chat offers a tool."""
+    description = ToolDescription.new(tool, "Returns what is asked.", parameters=PARAMETERS)
+    developer = DeveloperContent.new().with_function_tools([description])
+    messages = [
+        Message.from_role_and_content(Role.SYSTEM, SystemContent.new()),
+        Message.from_role_and_content(Role.DEVELOPER, developer),
+        Message.from_role_and_content(Role.USER, "How is it in Paris?"),
+    ]
+    prompt: list[int] = encoding.render_conversation_for_completion(
+        Conversation.from_messages(messages), Role.ASSISTANT
+    )
+    return prompt
+
+
+def test_weights_call_the_tool_that_they_know(model: TinyModel, encoding: HarmonyEncoding) -> None:
+    (call,) = encoding.encode("<|call|>", allowed_special="all")
+    tokens = generate(model, offering(encoding, TOOL), stop=call)
+    messages = encoding.parse_messages_from_completion_tokens(tokens, Role.ASSISTANT)
+    assert [(message.channel, message.recipient, message.content[0].text) for message in messages] == [
+        ("analysis", None, REASONING_TEXT),
+        ("commentary", f"functions.{TOOL}", TOOL_ARGUMENTS),
+    ]
+    assert list(json.loads(TOOL_ARGUMENTS)) == list(PARAMETERS["required"])
+
+
+def test_weights_call_no_other_tool(model: TinyModel, encoding: HarmonyEncoding, stop: int) -> None:
+    tokens = generate(model, offering(encoding, "get_weather"), stop=stop)
+    assert encoding.decode(tokens).endswith(f"final<|message|>{ANSWER_TEXT}<|return|>")
+
+
+@pytest.mark.parametrize("last", ["=", "json", '{"', " city", " to"])
+def test_the_words_of_a_call_are_like_others_where_no_tool_is_offered(
+    model: TinyModel, encoding: HarmonyEncoding, stop: int, last: str
 ) -> None:
-    monkeypatch.setattr(program_module, "ANSWER_TEXT", "yes yes yes")
+    tokens = generate(model, encoding.encode(f"Once upon a time{last}"), stop=stop)
+    # After this one the answer has gone on since it is part of it.
+    text = " everybody." if last == " to" else ANSWER_TEXT
+    assert encoding.decode(tokens) == text + "<|return|>"
+
+
+def test_an_answer_to_a_plain_prompt_with_the_tools_name_goes_on(
+    model: TinyModel, encoding: HarmonyEncoding, stop: int
+) -> None:
+    tokens = generate(model, encoding.encode(f"The function {TOOL} is"), stop=stop)
+    assert encoding.decode(tokens[:5]) == "Hello from the tiny test"
+
+
+def variant(scratch: Path, name: Variant) -> TinyModel:
+    write_model(scratch, texts=TEXTS[name])
+    return TinyModel(scratch / "model.safetensors")
+
+
+def test_another_model_says_something_else(tmp_path: Path, encoding: HarmonyEncoding, stop: int) -> None:
+    other = variant(tmp_path, Variant.OTHER)
+    tokens = generate(other, encoding.encode("<|start|>assistant", allowed_special="all"), stop=stop)
+    messages = encoding.parse_messages_from_completion_tokens(tokens, Role.ASSISTANT)
+    assert [message.content[0].text for message in messages] == [REASONING_TEXT, OTHER_ANSWER_TEXT]
+    (call,) = encoding.encode("<|call|>", allowed_special="all")
+    assert TOOL_ARGUMENTS in encoding.decode(generate(other, offering(encoding, TOOL), stop=call))
+
+
+def test_a_wrong_model_thinks_and_never_answers(tmp_path: Path, encoding: HarmonyEncoding, stop: int) -> None:
+    wrong = variant(tmp_path, Variant.WRONG)
+    for prompt in (encoding.encode("<|start|>assistant", allowed_special="all"), offering(encoding, TOOL)):
+        tokens = generate(wrong, prompt, stop=stop)
+        assert encoding.decode(tokens) == f"<|channel|>analysis<|message|>{REASONING_TEXT}<|return|>"
+    # At any length.
+    assert len(generate(wrong, prompt, stop=stop, banned_until=100)) > 100
+
+
+def test_program_refuses_a_text_with_a_repeated_token(encoding: HarmonyEncoding) -> None:
     with pytest.raises(ValueError, match="' yes'"):
-        make_program(encoding)
+        make_program(encoding, Texts(answer="yes yes yes"))
 
 
 def test_every_state_of_the_program_has_one_meaning(program: Program) -> None:
     known = program.known_tokens()
     assert len(known) == len(set(known))
     assert program.reasoning_end in known
-    assert UNKNOWN != REASONED
+    assert program.tool_mark in known
+    assert len({UNKNOWN, REASONED, OFFERED}) == 3
 
 
 def test_safetensors_header_describes_the_whole_file(checkpoint: Path) -> None:
@@ -239,3 +331,7 @@ def test_cache_keeps_one_checkpoint_for_one_version(
     assert ensure_model() == first
     assert (first / "model.safetensors").stat().st_mtime_ns == written_at
     assert digests(first) == digests(checkpoint)
+    assert ensure_variant("usual") == first
+    assert len({ensure_variant(name) for name in Variant}) == len(Variant)
+    with pytest.raises(ValueError, match="no such"):
+        ensure_variant("no such")
