@@ -1,0 +1,163 @@
+"""Rolling deployments out on simulated machines, with simulated replicas and a real operator."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from e2e.cluster.local.kwok import gpu_node
+from e2e.cluster.provider import Cluster
+from e2e.kubectl import Kubectl
+from e2e.watch import condition, settled
+from tests.integration.asking import SETTLE_SECONDS, deployment
+from tests.integration.players import Players, playing
+from tests.integration.recorder import Obj, Recorder, is_ready, recording, traffic_of
+from tests.integration.simulated import hearing_operator
+
+
+MACHINES: Final = "rollout-test"
+"""Label of the machines of one test; its value is the test's namespace."""
+DEADLINE_SECONDS: Final = 10
+"""`spec.rollout.progressDeadlineSeconds`, the least that is possible."""
+HOLD_SECONDS: Final = 2
+PASS_SECONDS: Final = 2.0
+"""How often a rollout is looked at."""
+SLACK_SECONDS: Final = 5.0
+"""For two cores that are busy with other tests: an operator that answers late, a kubectl that starts late."""
+DOES_NOT_PULL: Final = "simulated:does-not-pull"
+"""The simulated kubelet does not get this image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A namespace in which rollouts are watched."""
+
+    user: Kubectl
+    recorder: Recorder
+    players: Players
+    """Of the replicas, for an operator that hears them."""
+    scratch: Path
+
+    def settle(self, name: str = "chat", *, seconds: float = SETTLE_SECONDS) -> Obj:
+        """Return a deployment as soon as it is as its spec asks."""
+        self.recorder.until(
+            lambda: self._known(name) and settled(self._known(name)), f"{name} settles", seconds=seconds
+        )
+        return self.recorder.deployment(name)
+
+    def change(self, name: str = "chat", **spec: Any) -> int:  # noqa: ANN401 - a part of a raw object
+        """Change the spec; return the mark of the moment before."""
+        mark = self.recorder.mark()
+        self.user("patch", "gptoss", name, "--type=merge", "-p", json.dumps({"spec": spec}))
+        return mark
+
+    def complete(self, name: str = "chat", *, seconds: float = SETTLE_SECONDS) -> Obj:
+        """Return a deployment as soon as what its spec asks for serves as a whole."""
+
+        def done() -> bool:
+            obj = self._known(name)
+            status = obj.get("status", {})
+            return settled(obj) and status["currentRevision"] == status["revision"] and "rollout" not in status
+
+        self.recorder.until(done, f"{name} is rolled out", seconds=seconds)
+        return self.recorder.deployment(name)
+
+    def refused(self, name: str = "chat", *, seconds: float = SETTLE_SECONDS) -> Obj:
+        """Return what its status says of the refused revision as soon as it does."""
+        found: Obj = self.recorder.until(
+            lambda: self.recorder.status(name).get("refusedRevision"), f"{name} refuses a revision", seconds=seconds
+        )
+        return found
+
+    def rolled_back(self, name: str = "chat", *, replicas: int, seconds: float = SETTLE_SECONDS) -> Obj:
+        """Return a deployment as soon as a revision is refused and the one of before serves as a whole."""
+        refused = self.refused(name, seconds=seconds)
+
+        def back() -> bool:
+            pods, status = self.recorder.replicas(name, kind="Pod"), self.recorder.status(name)
+            bad = self.recorder.replicas(name, refused["revision"])
+            ready = sum(is_ready(pod) for pod in pods) == len(pods) == status.get("readyReplicas") == replicas
+            return not bad and ready and "rollout" not in status
+
+        self.recorder.until(back, f"{name} is back", seconds=seconds)
+        return self.recorder.deployment(name)
+
+    def serving(self, name: str = "chat") -> list[Obj]:
+        """Return the StatefulSets of the replicas that serve with their full share."""
+        ready = {
+            pod["metadata"]["ownerReferences"][0]["uid"]
+            for pod in self.recorder.replicas(name, kind="Pod")
+            if is_ready(pod) and traffic_of(pod) in ("", "open")
+        }
+        return [each for each in self.recorder.replicas(name) if each["metadata"]["uid"] in ready]
+
+    def _known(self, name: str) -> Obj:
+        try:
+            return self.recorder.deployment(name)
+        except KeyError:
+            return {"metadata": {"generation": 0}}
+
+
+@contextmanager
+def staged(cluster: Cluster, namespace: str, scratch: Path) -> Iterator[Stage]:
+    """Watch and play the replicas of a namespace as long as it is open."""
+    user = Kubectl(cluster, namespace)
+    with recording(user) as recorder, playing(cluster, user, recorder, scratch) as players:
+        yield Stage(user=user, recorder=recorder, players=players, scratch=scratch)
+
+
+@contextmanager
+def heard(cluster: Cluster, stage: Stage) -> Iterator[None]:
+    """Run an operator that hears the replicas of a namespace."""
+    with hearing_operator(cluster, stage.user.namespace, stage.scratch / "operator.log"):
+        yield
+
+
+@contextmanager
+def machines(user: Kubectl, *gpus: int) -> Iterator[list[str]]:
+    """Have machines with so many GPUs as long as it is open; yield their names. `on_machines` chooses them."""
+    nodes = [gpu_node(f"{user.namespace}-{number}", gpus=count) for number, count in enumerate(gpus)]
+    for node in nodes:
+        node["metadata"]["labels"][MACHINES] = user.namespace
+    user.apply(*nodes)
+    try:
+        yield [node["metadata"]["name"] for node in nodes]
+    finally:
+        user("delete", "nodes", f"--selector={MACHINES}={user.namespace}", "--wait=false")
+
+
+def rolling(user: Kubectl, name: str = "chat", *, rollout: Mapping[str, Any] | None = None, **spec: Any) -> Obj:  # noqa: ANN401 - a raw object
+    """Return a deployment on the test's machines, each of whose replicas has one GPU."""
+    gates = {"canary": {"holdSeconds": HOLD_SECONDS}}
+    asked = deployment(
+        gpu={"type": "H100-80GB", "nodeSelector": {MACHINES: user.namespace}},
+        tensorParallel=1,
+        rollout={"progressDeadlineSeconds": DEADLINE_SECONDS, "gates": gates, **(rollout or {})},
+        **{"replicas": 2, **spec},
+    )
+    return {**asked, "metadata": {"name": name}}
+
+
+def seconds_until(stage: Stage, mark: int, name: str, reached: Callable[[Obj], bool]) -> float:
+    """Return how long after `mark` the deployment was first seen as `reached` wants it."""
+    changes = [c for c in stage.recorder.since(mark, "GptOssDeployment") if c.obj["metadata"]["name"] == name]
+    return next(c.at for c in changes if reached(c.obj)) - changes[0].at
+
+
+def events(user: Kubectl, name: str, reason: str) -> list[str]:
+    """Return the messages of a deployment's events of one reason."""
+    found = user.items("events", f"--field-selector=involvedObject.name={name},reason={reason}")
+    return [event["message"] for event in found]
+
+
+def outcomes(obj: Obj) -> list[tuple[str, str]]:
+    """Return what became of the revisions, the newest first."""
+    return [(entry["revision"], entry["outcome"]) for entry in obj["status"]["history"]]
+
+
+def says(obj: Obj, wanted: str) -> tuple[str, str]:
+    """Return status and reason of a condition."""
+    found = condition(obj, wanted)
+    return found["status"], found["reason"]
