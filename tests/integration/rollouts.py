@@ -19,12 +19,14 @@ from tests.integration.simulated import hearing_operator
 
 MACHINES: Final = "rollout-test"
 """Label of the machines of one test; its value is the test's namespace."""
+POOL: Final = "rollout-pool"
+"""Label of those of one deployment of it."""
 DEADLINE_SECONDS: Final = 10
 """`spec.rollout.progressDeadlineSeconds`, the least that is possible."""
 HOLD_SECONDS: Final = 2
 PASS_SECONDS: Final = 2.0
 """How often a rollout is looked at."""
-SLACK_SECONDS: Final = 5.0
+SLACK_SECONDS: Final = 10.0
 """For two cores that are busy with other tests: an operator that answers late, a kubectl that starts late."""
 DOES_NOT_PULL: Final = "simulated:does-not-pull"
 """The simulated kubelet does not get this image."""
@@ -116,23 +118,30 @@ def heard(cluster: Cluster, stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
-def machines(user: Kubectl, *gpus: int) -> Iterator[list[str]]:
-    """Have machines with so many GPUs as long as it is open; yield their names. `on_machines` chooses them."""
-    nodes = [gpu_node(f"{user.namespace}-{number}", gpus=count) for number, count in enumerate(gpus)]
+def machines(user: Kubectl, *gpus: int, pool: str = "all") -> Iterator[list[str]]:
+    """Have machines with so many GPUs as long as it is open; yield their names."""
+    nodes = [gpu_node(f"{user.namespace}-{pool}-{number}", gpus=count) for number, count in enumerate(gpus)]
     for node in nodes:
-        node["metadata"]["labels"][MACHINES] = user.namespace
+        node["metadata"]["labels"] |= {MACHINES: user.namespace, POOL: pool}
     user.apply(*nodes)
     try:
         yield [node["metadata"]["name"] for node in nodes]
     finally:
-        user("delete", "nodes", f"--selector={MACHINES}={user.namespace}", "--wait=false")
+        user("delete", "nodes", f"--selector={MACHINES}={user.namespace},{POOL}={pool}", "--wait=false")
 
 
-def rolling(user: Kubectl, name: str = "chat", *, rollout: Mapping[str, Any] | None = None, **spec: Any) -> Obj:  # noqa: ANN401 - a raw object
-    """Return a deployment on the test's machines, each of whose replicas has one GPU."""
+def rolling(
+    user: Kubectl,
+    name: str = "chat",
+    *,
+    pool: str = "all",
+    rollout: Mapping[str, Any] | None = None,
+    **spec: Any,  # noqa: ANN401 - a raw object
+) -> Obj:
+    """Return a deployment on the machines of a pool, each of whose replicas has one GPU."""
     gates = {"canary": {"holdSeconds": HOLD_SECONDS}}
     asked = deployment(
-        gpu={"type": "H100-80GB", "nodeSelector": {MACHINES: user.namespace}},
+        gpu={"type": "H100-80GB", "nodeSelector": {MACHINES: user.namespace, POOL: pool}},
         tensorParallel=1,
         rollout={"progressDeadlineSeconds": DEADLINE_SECONDS, "gates": gates, **(rollout or {})},
         **{"replicas": 2, **spec},
