@@ -1,5 +1,8 @@
 """What a rollout asks of a new replica, over a real vLLM: golden prompts, and no requests before it is let in."""
 
+import http.client
+import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -7,7 +10,7 @@ import pytest
 
 from e2e.model import ANSWER_TEXT, Variant, ensure_variant
 from e2e.shown import shown
-from e2e.vllm.replica import Replica, an_order, running_replica, started_replica
+from e2e.vllm.replica import HOST, MODEL_NAME, Replica, an_order, running_replica, started_replica
 from e2e.vllm.room import Room
 from gptoss_runtime.contract import Check, Counter, Phase, ReplicaState
 from gptoss_runtime.orders import GoldenOrder
@@ -17,7 +20,7 @@ BUILT_IN = ("Harmony", "ToolCall")
 HELLO = GoldenOrder(name="hello", prompt="Say hello.", contains=(ANSWER_TEXT.upper(),))
 CAPITAL = GoldenOrder(name="capital", prompt="What is the capital of France?", contains=("Paris",))
 PERSON = GoldenOrder(name="person", prompt="Who are you? Answer in JSON.", json_schema='{"type": "object"}')
-HEAR_SECONDS = 2.0
+HEAR_SECONDS = 5.0
 """From the file's change to what gateways hear, where the CPUs are busy; half a second otherwise."""
 pytestmark = pytest.mark.timeout(300)
 
@@ -68,6 +71,30 @@ def test_a_closed_replica_waits_until_it_is_let_in(closed: Replica) -> None:
 def hear(replica: Replica, line: str) -> None:
     """Wait until gateways hear this."""
     replica.await_state(lambda _: replica.agent() == line, seconds=HEAR_SECONDS)
+
+
+def test_a_client_that_hangs_up_is_no_failed_answer(closed: Replica) -> None:
+    before = closed.state().counters[Counter.ANSWERS]
+    for stream in (True, False):
+        # Whole, and with a client that does not wait for the end.
+        ask_for(closed, tokens=8, stream=stream)
+        ask_for(closed, tokens=2000, stream=stream, seconds=1.0)
+    state = closed.await_state(lambda state: state.counters.get(Counter.ANSWERS) == before + 4, seconds=30)
+    assert state.counters[Counter.ANSWERS_FAILED] == 0
+
+
+def ask_for(replica: Replica, *, tokens: int, stream: bool, seconds: float | None = None) -> None:
+    """Have a prompt completed, and hang up after `seconds`, which must not be enough."""
+    connection = http.client.HTTPConnection(HOST, replica.openai_port, timeout=60)
+    body = {"model": MODEL_NAME, "prompt": "Hi", "max_tokens": tokens, "min_tokens": tokens, "stream": stream}
+    connection.request("POST", "/v1/completions", json.dumps(body), {"content-type": "application/json"})
+    if seconds is None:
+        answer = connection.getresponse()
+        assert answer.status == http.client.OK
+        answer.read()
+    else:
+        time.sleep(seconds)
+    connection.close()
 
 
 def test_an_answer_that_is_not_expected_is_told_and_the_replica_serves(room: Room) -> None:
