@@ -136,8 +136,8 @@ class ResolvedDefaults(ApiModel):
     model_revision: str | None = None
     """Commit or branch of the model's own repository, for a spec that names no source. Absent: its default branch."""
     orders_version: int | None = None
-    """Version of the orders that `image` was chosen for. Where a newer operator gives others, another image is chosen with
-    the next revision."""
+    """Version of the orders that `image` was chosen for. Where a newer operator gives others, it chooses another image
+    with the next revision."""
     gateway_image: str | None = None
     """Image of the gateway, for a spec that names none."""
     activator_image: str | None = None

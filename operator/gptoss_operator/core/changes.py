@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from gptoss_operator.api.names import ANNOTATION_TRAFFIC, replica
 from gptoss_operator.core.actions import Annotate, Apply, Delete, digest_of
-from gptoss_operator.core.fleet import Action, Replica, Step
+from gptoss_operator.core.fleet import AS_IT_SHOULD_BE, Action, Replica, Step
 from gptoss_operator.core.observation import ChildKey, Manifest, Observation
 from gptoss_operator.core.render.statefulset import traffic_of
 from gptoss_operator.core.weights import Weights, is_record
@@ -17,7 +17,7 @@ def applies_of(wanted: Mapping[ChildKey, Manifest], steps: Sequence[Step], seen:
     why = {
         ChildKey("StatefulSet", replica(seen.owner.name, s.slot)): s.reason
         for s in steps
-        if s.action is not Action.KEEP
+        if s.reason != AS_IT_SHOULD_BE
     }
     for key, manifest in wanted.items():
         child = seen.children.get(key)

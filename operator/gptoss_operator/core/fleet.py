@@ -22,6 +22,7 @@ from gptoss_runtime.contract import canary_share
 
 POD_EXPECTED_WITHIN = timedelta(seconds=10)
 """How long the StatefulSet controller may take to create a pod before its absence is a problem."""
+AS_IT_SHOULD_BE: Final = "as it should be"
 FULL_SHARE: Final = 100
 """Requests that a replica is granted, in percent, which no rollout holds back."""
 
@@ -185,7 +186,7 @@ def _step(replica: Replica, why: Mapping[int, str], shares: Mapping[int, int]) -
     return Step(
         slot=slot,
         action=Action.REMOVE if slot in why else Action.KEEP,
-        reason=why.get(slot, "as it should be"),
+        reason=why.get(slot) or (f"it gets {shares[slot]} % of a share" if slot in shares else AS_IT_SHOULD_BE),
         revision=replica.revision,
         place=replica.place,
         share=shares.get(slot, replica.share),

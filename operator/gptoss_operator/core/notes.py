@@ -109,7 +109,8 @@ def _notices(before: GptOssStatus, after: GptOssStatus) -> Iterable[Note]:
 def _turns(before: GptOssStatus, after: GptOssStatus) -> Iterable[Note]:
     """Yield a warning when something new is wrong, and good news when requests are answered again."""
     degraded = _condition(after, ConditionType.DEGRADED)
-    if degraded and degraded.status == "True" and _changed(before, degraded):
+    told = degraded is not None and degraded.reason in (Reason.ROLLED_BACK, Reason.ROLLOUT_FAILED)
+    if degraded and degraded.status == "True" and not told and _changed(before, degraded):
         yield Note(type="Warning", reason=degraded.reason, action="Observe", message=degraded.message)
     available = _condition(after, ConditionType.AVAILABLE)
     was_available = _condition(before, ConditionType.AVAILABLE)

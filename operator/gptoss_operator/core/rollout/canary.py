@@ -104,14 +104,17 @@ def sums_of(memory: CanaryMemory) -> tuple[Sums, Sums]:
     return _sums(own), _sums(others)
 
 
-def canary_gate(policy: CanarySpec, memory: CanaryMemory, now: float) -> Gate:
-    """Return what the canary has shown. It fails as soon as it is clearly worse, and passes when its time is over."""
+def canary_gate(policy: CanarySpec, memory: CanaryMemory, serves_since: float, now: float) -> Gate:
+    """Return what the canary has shown. It fails as soon as it is clearly worse, and passes when its time is over.
+
+    A process that has just started compares anew, but has it wait no longer than twice its time in all.
+    """
     own, others = sums_of(memory)
     worse = _worse(policy, own, others)
     if worse:
         message = f"{worse} ({_told(own)}; the others: {_told(others)})"
         return Gate(name=GateName.CANARY, result=GateResult.FAILED, message=message, reason=Reason.CANARY_WORSE)
-    ends_at = memory.since + policy.hold_seconds
+    ends_at = min(memory.since + policy.hold_seconds, serves_since + 2 * policy.hold_seconds)
     if now < ends_at:
         # Without numbers: they would change with every look.
         message = f"serves {policy.traffic_percent} % of a share and is watched until {shown_date(ends_at)}"

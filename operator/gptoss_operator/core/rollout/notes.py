@@ -10,7 +10,7 @@ from gptoss_operator.core.actions import Note
 def notes_of_rollout(before: GptOssStatus, after: GptOssStatus) -> Iterable[Note]:
     """Yield that a rollout begins, goes on otherwise, or ends, and what new replicas have shown."""
     was, rollout = before.rollout, after.rollout
-    if rollout is not None and _is_another(was, rollout):
+    if rollout is not None and _is_another(was, rollout) and rollout.phase is not RolloutPhase.ROLLING_BACK:
         yield _note(Reason.ROLLOUT_STARTED, "Rollout", _beginning(rollout))
     elif rollout is not None and was is not None and was.strategy != rollout.strategy:
         message = f"{rollout.strategy} instead of {was.strategy} from here on: {rollout.reason}"
@@ -35,9 +35,8 @@ def _is_another(was: RolloutStatus | None, rollout: RolloutStatus) -> bool:
 
 
 def _beginning(rollout: RolloutStatus) -> str:
-    what = "back to" if rollout.phase is RolloutPhase.ROLLING_BACK else "to"
     steps = f"{rollout.steps} step{'s' if rollout.steps != 1 else ''}"
-    way = f"{what} revision {rollout.revision} from {rollout.from_revision}"
+    way = f"to revision {rollout.revision} from {rollout.from_revision}"
     return f"{way}, {rollout.strategy}, {steps}: {rollout.reason}"
 
 

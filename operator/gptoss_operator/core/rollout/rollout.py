@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from gptoss_operator.api.names import replica
+from gptoss_operator.api.names import LABEL_REVISION, replica
 from gptoss_operator.api.spec import GptOssSpec
 from gptoss_operator.api.status import GptOssStatus, Reason
 from gptoss_operator.api.status_rollout import REASON_LENGTH, RefusedRevision, RolloutStatus
 from gptoss_operator.core.dates import FORMAT
 from gptoss_operator.core.decide import Decided
-from gptoss_operator.core.fate import Fate
 from gptoss_operator.core.fleet import NewReplica, Replica
 from gptoss_operator.core.health import is_node_gone
 from gptoss_operator.core.objects import Pod
@@ -120,7 +119,8 @@ def _situation(
     # Those that are lost have successors, and may come back.
     counted = sum(not m.fated for m in members) - replaced
     wanted = counted + len(placement.creates)
-    room = room_of(scene.spec, scene.gpus, seen)
+    claimed = len(placement.creates) + sum(m.waits for m in members)
+    room = room_of(scene.spec, scene.gpus, seen, claimed=claimed)
     return Situation(
         goal=revisions.goal,
         keep=revisions.keep,
@@ -132,7 +132,7 @@ def _situation(
         least=min(scene.decided.target, wanted),
         creates=len(placement.creates),
         moving=bool(placement.creates or placement.removes),
-        leaving=sum(_leaves(r, scene.decided.fates, seen, scene.now) for r in scene.replicas),
+        leaving=sum(_leaves(r, revisions.goal, scene) for r in scene.replicas),
         grows=bool(room.grows),
         pace=choose_pace(policy, room, wanted),
         canary=_canary(revisions, members, policy, memory, scene.now),
@@ -153,9 +153,11 @@ def _watched(scene: Scene, revisions: Revisions, members: Sequence[Member]) -> C
 def _canary(
     revisions: Revisions, members: Sequence[Member], policy: RolloutPolicy, memory: CanaryMemory, now: datetime
 ) -> Gate | None:
-    if not any(m.revision == revisions.goal and is_canary(m) for m in members):
+    canary = next((m for m in members if m.revision == revisions.goal and is_canary(m)), None)
+    if canary is None:
         return None
-    return canary_gate(policy.canary, memory, now.timestamp())
+    at = now.timestamp()
+    return canary_gate(policy.canary, memory, canary.since if canary.serving else at, at)
 
 
 def _hold(scene: Scene, revisions: Revisions, policy: RolloutPolicy) -> Hold | None:
@@ -171,13 +173,13 @@ def _hold(scene: Scene, revisions: Revisions, policy: RolloutPolicy) -> Hold | N
     return None
 
 
-def _leaves(replica: Replica, fates: Mapping[int, Fate], seen: Observation, now: datetime) -> bool:
-    """Return whether a replica that was removed still holds its GPUs, on a machine that stays."""
+def _leaves(replica: Replica, goal: str, scene: Scene) -> bool:
+    """Return whether a replica of another revision that was removed still holds its GPUs, on a machine that stays."""
     pod = replica.pod
     ends_at = pod.metadata.deletion_timestamp if pod else None
-    if replica.exists or pod is None or ends_at is None or replica.slot in fates:
+    if replica.exists or pod is None or ends_at is None or pod.metadata.labels.get(LABEL_REVISION) == goal:
         return False
-    return now - ends_at < LEAVES_WITHIN and not _is_on_dead_node(pod, seen, now)
+    return scene.now - ends_at < LEAVES_WITHIN and not _is_on_dead_node(pod, scene.seen, scene.now)
 
 
 def _is_on_dead_node(pod: Pod, seen: Observation, now: datetime) -> bool:

@@ -35,8 +35,10 @@ class Room:
     """The same for people."""
 
 
-def room_of(spec: GptOssSpec, gpus: int, seen: Observation) -> Room:
+def room_of(spec: GptOssSpec, gpus: int, seen: Observation, *, claimed: int) -> Room:
     """Return how many more replicas of `gpus` GPUs fit on the nodes that the spec chooses.
+
+    `claimed` is how many are on their way to a node already.
 
     GPUs that somebody else's pods have taken are not known; a replica that finds no room in spite of this waits, which
     is seen then.
@@ -45,6 +47,7 @@ def room_of(spec: GptOssSpec, gpus: int, seen: Observation) -> Room:
         return Room(replicas=None, words="nodes are not known, so room is tried for")
     usable = [node for node in seen.nodes.values() if _is_usable(node, spec)]
     free = sum(max(0, gpus_of_node(node, spec) - seen.gpus_used.get(node.metadata.name, 0)) // gpus for node in usable)
+    free = max(0, free - claimed)
     chosen = [node for node in seen.nodes.values() if _is_chosen(node, spec)]
     grows = next((word for label, word in GROWS.items() if any(label in n.metadata.labels for n in chosen)), "")
     what = f"{free} more replica{'s' if free != 1 else ''} of {gpus} GPU{'s' if gpus != 1 else ''}"

@@ -55,7 +55,7 @@ class Situation:
     moving: bool = False
     """Whether the placement makes or removes any."""
     leaving: int = 0
-    """Pods that finish their requests on machines that stay, and hold their GPUs until then."""
+    """Pods of other revisions that finish their requests on machines that stay, and hold their GPUs until then."""
     grows: bool = False
     """Whether nodes may be added."""
     pace: Pace

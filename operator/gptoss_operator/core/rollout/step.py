@@ -17,6 +17,7 @@ from typing import Final
 
 from gptoss_operator.api.rollout import Strategy
 from gptoss_operator.core.placement.decision import Remove
+from gptoss_operator.core.rollout.gates import passed_all
 from gptoss_operator.core.rollout.members import Machine, Member, Trouble
 from gptoss_operator.core.rollout.policy import RolloutPolicy
 from gptoss_operator.core.rollout.shares import shares_of
@@ -41,9 +42,9 @@ def next_step(policy: RolloutPolicy, s: Situation, now: float) -> RolloutStep:
         retires=_strays(s),
         shares=shares_of(policy.canary, s),
         of_goal=of_goal,
-        put_off=min(of_goal, s.leaving) if s.pace.strategy is Strategy.REPLACE and s.old else 0,
+        put_off=min(of_goal, s.leaving) if s.pace.strategy is Strategy.REPLACE else 0,
     )
-    unsettled = [m for m in s.new if not _is_settled(policy, m, now) and not (m.waits and m.replaces is None)]
+    unsettled = [m for m in s.new if not _is_settled(policy, m, now) and not _waits_for_others(s, m)]
     if not s.old and not s.creates and not unsettled:
         return replace(step, complete=any(m.serving for m in s.new))
     if (hold := _hold(s)) is not None:
@@ -96,6 +97,15 @@ def _is_settled(policy: RolloutPolicy, member: Member, now: float) -> bool:
     return member.is_open and member.serving and now - member.since >= policy.min_ready_seconds
 
 
+def _waits_for_others(s: Situation, member: Member) -> bool:
+    """Return whether a new replica has done what it can.
+
+    The placement seeks a machine for it, or, with BlueGreen, it is let in when all could serve.
+    """
+    could = s.proven and not member.is_open and passed_all(member.gates)
+    return (could and s.pace.strategy is Strategy.BLUE_GREEN) or (member.waits and member.replaces is None)
+
+
 def _waiting(
     policy: RolloutPolicy, s: Situation, step: RolloutStep, unsettled: Sequence[Member], now: float
 ) -> RolloutStep:
@@ -126,15 +136,17 @@ def _forward(policy: RolloutPolicy, s: Situation, step: RolloutStep, now: float)
         return replace(step, retires=(*step.retires, *retired), reason=retired[0].reason)
     if s.leaving:
         return replace(step, wait=Wait.LEAVING, reason="waits until replicas that leave have finished their requests")
-    if s.moving and not s.proven:
+    if s.creates or (s.moving and not s.proven):
         return replace(step, wait=Wait.PLACEMENT, reason="waits until replicas have been placed")
     return _wave(policy, s, step, now)
 
 
 def _predecessors(policy: RolloutPolicy, s: Situation, now: float) -> tuple[Remove, ...]:
-    """Return the old replicas whose successors serve."""
+    """Return the old replicas whose successors serve. With BlueGreen they have been closed before, all at once."""
     replaced = {m.replaces for m in s.new}
-    leave = _spared([m for m in s.old if m.slot in replaced], s, policy.unavailable, policy, now)
+    closes_first = s.pace.strategy is Strategy.BLUE_GREEN and not s.trusted and s.hears
+    ripe = [m for m in s.old if m.slot in replaced and not (closes_first and m.is_open)]
+    leave = _spared(ripe, s, policy.unavailable, policy, now)
     return tuple(Remove(slot=m.slot, reason=f"its successor of revision {s.goal} serves") for m in leave)
 
 
@@ -158,7 +170,7 @@ def _wave(policy: RolloutPolicy, s: Situation, step: RolloutStep, now: float) ->
         *(Remove(slot=m.slot, reason=f"leaves for one of revision {s.goal}; {s.pace.reason}") for m in first),
     )
     if not successors and not retires:
-        return replace(step, reason="waits until more replicas serve")
+        return replace(step, reason="waits until more replicas serve" if old else "all that is left of others leaves")
     return replace(step, successors=successors, retires=(*step.retires, *retires), reason=s.pace.reason)
 
 
