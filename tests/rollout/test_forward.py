@@ -211,11 +211,15 @@ def test_a_lost_machine_meanwhile_is_made_up_for() -> None:
     for slot in (0, 3):
         world = a_world(nodes=9)
         world.upgrade("server:2")
-        world.until(lambda world=world: world.shares().get("chat-r3") == "25")
+        until_canary(world)
         world.lose_node(slot)
         world.settle()
         assert world.images() == ["server:2"] * 3
         assert world.status.get("refusedRevision") is None
+
+
+def until_canary(world: World) -> None:
+    world.until(lambda: world.shares().get("chat-r3") == "25")
 
 
 def test_one_replica_alone_is_replaced_by_one_beside_it() -> None:

@@ -317,7 +317,7 @@ class World(Cluster):
             phase, words = Phase.WAITING, "a rollout lets it in"
         served = (self.now - each.placed_at - START).total_seconds() * (0.0 if traffic == "closed" else 2.0)
         answers = max(0.0, served)
-        checks = {Check.MODEL_LOADED: CheckResult(ok=True, detail="it is there")}
+        checks: dict[str, CheckResult] = {Check.MODEL_LOADED: CheckResult(ok=True, detail="it is there")}
         if self._is_up(each):
             words_of = {True: "4 of 4 are right", False: "harmony: no reasoning", None: "not asked yet"}
             golden = CheckResult(ok=behaviour.answers, detail=words_of[behaviour.answers])

@@ -56,3 +56,11 @@ def test_the_environment_gives_defaults_and_arguments_go_before_it() -> None:
 def test_a_wrong_setting_is_named(arguments: list[str], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         parse(arguments, {})
+
+
+def test_revisions_of_models_are_pairs_of_known_names() -> None:
+    settings = parse([*IMAGES, "--model-revisions=gpt-oss-20b=abc, gpt-oss-120b=def,"], {})
+    assert settings.render_options.model_revisions == {"gpt-oss-20b": "abc", "gpt-oss-120b": "def"}
+    for wrong in ("gpt-oss-20b", "other=abc", "gpt-oss-20b="):
+        with pytest.raises(SettingsError, match="--model-revisions"):
+            parse([*IMAGES, f"--model-revisions={wrong}"], {})

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gptoss_operator.api.names import COMPONENT_REPLICA, selector
 from gptoss_operator.api.spec import GptOssSpec, gpus_of_replica, served_name
-from gptoss_operator.api.status import ConditionType, GptOssStatus, Reason, ResolvedDefaults
+from gptoss_operator.api.status import ConditionType, GptOssStatus, Reason
 from gptoss_operator.core.actions import Note, Plan
 from gptoss_operator.core.capacity import decide_parallelism, planned_for
 from gptoss_operator.core.changes import applies_of, leftovers, replica_deletes, traffic_told
@@ -122,9 +122,18 @@ def make_plan(
     dry_run = spec.mode == "DryRun"
     history, kept = keep_history(spec, seen, decided.memory, now)
     kept = replace(kept, canary=rollout.memory)
+    known = not parallelism.guessed or any(r.ready for r in replicas)
+    resolved = resolved_defaults(
+        spec,
+        before,
+        revisions.resolved,
+        options,
+        tensor_parallel=parallelism.tensor_parallel if known else None,
+        planned_for=planned_for(spec),
+    )
     wanted = {
         **_cache(spec, weights, seen),
-        **shared_children(spec, before.resolved or ResolvedDefaults(), seen, options),
+        **shared_children(spec, resolved, seen, options),
         **history,
         # Before the first replica that is made from it.
         **(by_key(templates.record) if templates.record else {}),
@@ -147,7 +156,6 @@ def make_plan(
         scaling=scaling_findings(decided, seen.load, dry_run=dry_run),
         dry_run=dry_run,
     )
-    known = not parallelism.guessed or any(r.ready for r in replicas)
     revision_history = history_of(before, revisions, rollout.keep, seen, now)
     status = GptOssStatus(
         observed_generation=seen.owner.generation,
@@ -162,14 +170,7 @@ def make_plan(
         refused_revision=revisions.refused,
         history=revision_history or None,
         image=image,
-        resolved=resolved_defaults(
-            spec,
-            before,
-            revisions.resolved,
-            options,
-            tensor_parallel=parallelism.tensor_parallel if known else None,
-            planned_for=planned_for(spec),
-        ),
+        resolved=resolved,
         cached_weights=weights.remembered or None,
         **counted(seen.owner, decided, replicas, revisions.wanted, dry_run=dry_run),
         **told(decided, steps, before, now, dry_run=dry_run),

@@ -3,9 +3,10 @@
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
+from gptoss_operator.api.model import ModelName
 from gptoss_operator.api.placement import PriceSpec
 from gptoss_operator.core.render.options import RenderOptions
 from gptoss_operator.errors import SettingsError
@@ -31,6 +32,8 @@ class Settings:
     """Image of the gateway for objects that name none."""
     activator_image: str
     """Image of the gateway's sidecar for objects that name none."""
+    model_revisions: Mapping[str, str] = field(default_factory=dict)
+    """Commit or branch of each model's own repository, for objects that name no source, by the model's name."""
     image_pull_policy: str = "IfNotPresent"
     """Always, IfNotPresent or Never; for all of them."""
     cluster_domain: str = "cluster.local"
@@ -61,6 +64,7 @@ class Settings:
             server_image=self.server_image,
             gateway_image=self.gateway_image,
             activator_image=self.activator_image,
+            model_revisions=self.model_revisions,
             image_pull_policy=self.image_pull_policy,
             cluster_domain=self.cluster_domain,
             prices=self.prices,
@@ -87,6 +91,11 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     add("--server-image", default=default("SERVER_IMAGE", ""), help="image of the model server (required)")
     add("--gateway-image", default=default("GATEWAY_IMAGE", ""), help="image of the gateway (required)")
     add("--activator-image", default=default("ACTIVATOR_IMAGE", ""), help="image of the gateway's sidecar (required)")
+    add(
+        "--model-revisions",
+        default=default("MODEL_REVISIONS", ""),
+        help="commits of the models' own repositories, such as gpt-oss-20b=COMMIT, with commas between",
+    )
     add("--image-pull-policy", default=default("IMAGE_PULL_POLICY", "IfNotPresent"), help=" | ".join(PULL_POLICIES))
     add("--cluster-domain", default=default("CLUSTER_DOMAIN", "cluster.local"), help="DNS domain of the cluster")
     add("--namespaces", default=default("NAMESPACES", ""), help="namespaces to serve, with commas between; all if none")
@@ -108,6 +117,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         server_image=_required("--server-image", given.server_image),
         gateway_image=_required("--gateway-image", given.gateway_image),
         activator_image=_required("--activator-image", given.activator_image),
+        model_revisions=_pairs("--model-revisions", given.model_revisions, tuple(ModelName)),
         image_pull_policy=_one_of("--image-pull-policy", given.image_pull_policy, PULL_POLICIES),
         cluster_domain=given.cluster_domain,
         namespaces=tuple(name.strip() for name in given.namespaces.split(",") if name.strip()),
@@ -134,6 +144,16 @@ def _one_of(option: str, value: str, allowed: Sequence[str]) -> str:
     if value not in allowed:
         raise SettingsError(f"{option} is {value!r}: it must be one of {', '.join(allowed)}")
     return value
+
+
+def _pairs(option: str, value: str, names: Sequence[str]) -> Mapping[str, str]:
+    """Return what is assigned to each name."""
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    split = [part.partition("=") for part in parts]
+    found = {name: revision for name, _, revision in split}
+    if len(found) != len(parts) or not found.keys() <= set(names) or not all(found.values()):
+        raise SettingsError(f"{option} is {value!r}: it must be NAME=REVISION,..., with names of {', '.join(names)}")
+    return found
 
 
 def _number(option: str, value: str, least: float, most: float) -> float:

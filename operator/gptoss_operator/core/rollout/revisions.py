@@ -88,12 +88,13 @@ def resolved_defaults(
     chosen = before.resolved or ResolvedDefaults()
     image = chosen.image or options.server_image if spec.image else resolved.image
     moved = image != chosen.image
+    always = spec.upgrade_policy is UpgradePolicy.ALWAYS
     return ResolvedDefaults(
         image=image,
         model_revision=resolved.model_revision or None,
         orders_version=VERSION if moved else chosen.orders_version,
-        gateway_image=chosen.gateway_image or options.gateway_image,
-        activator_image=chosen.activator_image or options.activator_image,
+        gateway_image=options.gateway_image if always else chosen.gateway_image or options.gateway_image,
+        activator_image=options.activator_image if always else chosen.activator_image or options.activator_image,
         tensor_parallel=tensor_parallel,
         planned_for=planned_for,
     )
