@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.rollout.world import Behaviour, World, a_world, an_end
+from tests.rollout.simulated import Behaviour, an_end
+from tests.rollout.world import World, a_world
 
 
 BAD = {

@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from gptoss_operator.core.rollout.waves import sizes_of
-from tests.rollout.world import Behaviour, World, a_world
+from tests.rollout.simulated import Behaviour
+from tests.rollout.world import World, a_world
 
 
 def test_a_new_replica_is_made_closed_let_in_by_its_gates_and_takes_the_place_of_an_old_one() -> None:

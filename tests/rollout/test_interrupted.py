@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from gptoss_operator.core.actions import Plan
-from tests.rollout.world import Behaviour, World, a_world
+from tests.rollout.simulated import Behaviour
+from tests.rollout.world import World, a_world
 
 
 SCENARIOS: dict[str, Callable[[World], None]] = {

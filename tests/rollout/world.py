@@ -1,7 +1,7 @@
 """A small cluster with GPUs, a clock and replicas that say how they are: for following rollouts through many passes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,10 +11,6 @@ from gptoss_operator.api import names
 from gptoss_operator.core.actions import Annotate, Apply, Delete, Plan
 from gptoss_operator.core.objects import (
     Annotations,
-    ContainerState,
-    ContainerStateTerminated,
-    ContainerStateWaiting,
-    ContainerStatus,
     Node,
     NodeCondition,
     NodeStatus,
@@ -26,47 +22,13 @@ from gptoss_operator.core.objects import (
 )
 from gptoss_operator.core.observation import ChildKey, Observation
 from gptoss_operator.core.plan import make_plan
-from gptoss_runtime.contract import Check, CheckResult, Counter, Phase, ReplicaState, Verdict
 from tests.core.builders import OPTIONS, OWNER, Cluster, a_body
+from tests.rollout.simulated import RESOURCE, Alive, Behaviour, grown, state_of
 
 
 TICK = timedelta(seconds=5)
-START = timedelta(seconds=30)
-"""How long a replica takes from having a machine until it is up."""
 DRAIN = timedelta(seconds=10)
 QUICK = {"progressDeadlineSeconds": 120, "surgeWaitSeconds": 20, "gates": {"canary": {"holdSeconds": 20}}}
-RESOURCE = "nvidia.com/gpu"
-
-
-@dataclass(kw_only=True)
-class Behaviour:
-    """How the replicas of a revision behave."""
-
-    starts: bool = True
-    """Whether they come up."""
-    waiting: str = ""
-    """Why their container cannot be made, such as ErrImagePull."""
-    ends: ContainerStateTerminated | None = None
-    """How their server ends, again and again."""
-    ends_after: timedelta = START
-    """How long after it has its machine."""
-    answers: bool | None = True
-    """Whether golden prompts are answered well. None: they have not been asked yet."""
-    hangs_after: timedelta | None = None
-    """How long after it is up the engine stops."""
-    failed: float = 0.0
-    """Share of the requests that fail."""
-    first_token: float = 0.1
-    further_token: float = 0.01
-
-
-@dataclass(kw_only=True)
-class _Alive:
-    """One pod."""
-
-    pod: Pod
-    placed_at: Any = None
-    leaves_at: Any = None
 
 
 class World(Cluster):
@@ -80,7 +42,7 @@ class World(Cluster):
         self.nodes = {f"n{number}": a_node(f"n{number}", grows=grows) for number in range(nodes)}
         self.behaviours: dict[str, Behaviour] = {}
         """By the image of the server."""
-        self.alive: list[_Alive] = []
+        self.alive: list[Alive] = []
         self.plans: list[Plan] = []
         self.bad: list[int] = []
         """How many replicas there were of revisions other than the good ones, at each moment."""
@@ -103,7 +65,8 @@ class World(Cluster):
         for pod in pods:
             if pod.spec.node_name:
                 used[pod.spec.node_name] = used.get(pod.spec.node_name, 0) + 1
-        states = {e.pod.metadata.uid: s for e in self.alive if (s := self._state(e)) is not None} if self.hears else {}
+        said = ((e.pod.metadata.uid, state_of(e, self._behaviour(e), self.now)) for e in self.alive if self.hears)
+        states = {uid: state for uid, state in said if state is not None}
         return replace(
             super().look(), replica_pods=tuple(pods), nodes=dict(self.nodes), gpus_used=used, replica_states=states
         )
@@ -217,13 +180,13 @@ class World(Cluster):
         names_there = {e.pod.metadata.name for e in self.alive}
         for name, child in sorted(sets.items()):
             if f"{name}-0" not in names_there:
-                self.alive.append(_Alive(pod=self._new(name, child.metadata)))
+                self.alive.append(Alive(pod=self._new(name, child.metadata)))
         self._schedule()
         for each in self.alive:
-            each.pod = self._grown(each)
+            each.pod = grown(each, self._behaviour(each), self.now, gated=self.hears, nodes=len(self.nodes))
         self._count()
 
-    def _end(self, each: _Alive) -> None:
+    def _end(self, each: Alive) -> None:
         if each.leaves_at is None:
             each.leaves_at = self.now + (DRAIN if each.pod.spec.node_name else timedelta(0))
             meta = msgspec.structs.replace(each.pod.metadata, deletion_timestamp=each.leaves_at)
@@ -259,85 +222,9 @@ class World(Cluster):
             each.placed_at = self.now
             each.pod = msgspec.structs.replace(each.pod, spec=PodSpec(node_name=free.pop(0)))
 
-    def _behaviour(self, each: _Alive) -> Behaviour:
+    def _behaviour(self, each: Alive) -> Behaviour:
         key = ChildKey("StatefulSet", each.pod.metadata.name.removesuffix("-0"))
         return self.behaviours.get(_image(self.manifests[key]), Behaviour())
-
-    def _is_up(self, each: _Alive) -> bool:
-        behaviour = self._behaviour(each)
-        age = self.now - each.placed_at if each.placed_at else timedelta(0)
-        dead = behaviour.ends is not None and age >= behaviour.ends_after
-        return bool(each.placed_at) and age >= START and behaviour.starts and not dead and not behaviour.waiting
-
-    def _hangs(self, each: _Alive) -> bool:
-        after = self._behaviour(each).hangs_after
-        return after is not None and self._is_up(each) and self.now - each.placed_at >= START + after
-
-    def _grown(self, each: _Alive) -> Pod:
-        pod, behaviour = each.pod, self._behaviour(each)
-        if not pod.spec.node_name:
-            message = f"0/{len(self.nodes)} nodes are available: {len(self.nodes)} Insufficient {RESOURCE}."
-            scheduled = PodCondition(type="PodScheduled", status="False", reason="Unschedulable", message=message)
-            return msgspec.structs.replace(pod, status=PodStatus(phase="Pending", conditions=(scheduled,)))
-        closed = self.hears and pod.metadata.annotations.traffic == "closed"
-        ready = self._is_up(each) and not closed and not self._hangs(each)
-        since = each.placed_at + START
-        conditions = (
-            PodCondition(type="PodScheduled", status="True", last_transition_time=each.placed_at),
-            PodCondition(type="Ready", status="True" if ready else "False", last_transition_time=since),
-        )
-        age = self.now - each.placed_at
-        status = ContainerStatus(name="server", ready=ready, started=self._is_up(each))
-        if behaviour.waiting:
-            waiting = ContainerStateWaiting(reason=behaviour.waiting, message="not found")
-            status = ContainerStatus(name="server", state=ContainerState(waiting=waiting))
-        elif behaviour.ends and age >= behaviour.ends_after:
-            status = ContainerStatus(
-                name="server",
-                restart_count=1 + int((age - behaviour.ends_after) / timedelta(seconds=10)),
-                state=ContainerState(waiting=ContainerStateWaiting(reason="CrashLoopBackOff")),
-                last_state=ContainerState(terminated=behaviour.ends),
-            )
-        return msgspec.structs.replace(
-            pod, status=PodStatus(phase="Running", conditions=conditions, container_statuses=(status,))
-        )
-
-    def _state(self, each: _Alive) -> ReplicaState | None:
-        """Return what the replica says of itself."""
-        behaviour = self._behaviour(each)
-        if not each.placed_at or behaviour.waiting or (behaviour.ends and not self._is_up(each)):
-            return None
-        traffic = each.pod.metadata.annotations.traffic
-        phase, words = Phase.READY, "vLLM is up"
-        if not self._is_up(each):
-            phase, words = Phase.LOADING, "vLLM is loading the model"
-        elif self._hangs(each):
-            phase, words = Phase.NOT_READY, "its engine makes no progress"
-        elif traffic == "closed":
-            phase, words = Phase.WAITING, "a rollout lets it in"
-        served = (self.now - each.placed_at - START).total_seconds() * (0.0 if traffic == "closed" else 2.0)
-        answers = max(0.0, served)
-        checks: dict[str, CheckResult] = {Check.MODEL_LOADED: CheckResult(ok=True, detail="it is there")}
-        if self._is_up(each):
-            words_of = {True: "4 of 4 are right", False: "harmony: no reasoning", None: "not asked yet"}
-            golden = CheckResult(ok=behaviour.answers, detail=words_of[behaviour.answers])
-            checks[Check.GOLDEN_PROMPTS] = golden
-        return ReplicaState(
-            start_id="one",
-            sequence=int(self.now.timestamp()),
-            phase=phase,
-            verdict=Verdict(ready=phase is Phase.READY, live=True, reason=words),
-            uptime_seconds=1.0,
-            counters={
-                Counter.ANSWERS: answers,
-                Counter.ANSWERS_FAILED: answers * behaviour.failed,
-                Counter.FIRST_TOKENS: answers,
-                Counter.FIRST_TOKEN_SECONDS: answers * behaviour.first_token,
-                Counter.FURTHER_TOKENS: answers * 100,
-                Counter.FURTHER_TOKEN_SECONDS: answers * 100 * behaviour.further_token,
-            },
-            checks=checks,
-        )
 
     def _annotate(self, call: Annotate) -> None:
         if call.annotation != names.ANNOTATION_TRAFFIC:
@@ -354,10 +241,6 @@ class World(Cluster):
             self.bad.append(sum(e.pod.metadata.labels[names.LABEL_REVISION] not in self.good for e in stays))
         ready = [e for e in stays if any(c.type == "Ready" and c.status == "True" for c in e.pod.status.conditions)]
         self.serving.append(sum(e.pod.metadata.annotations.traffic in ("", "open") for e in ready))
-
-
-def an_end(exit_code: int = 1, message: str = "", reason: str = "Error") -> ContainerStateTerminated:
-    return ContainerStateTerminated(exit_code=exit_code, reason=reason, message=message)
 
 
 def a_node(name: str, *, grows: bool = False) -> Node:

@@ -1,13 +1,12 @@
 """The conditions of a GptOssDeployment, from what is seen and what is about to be done."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from gptoss_operator.api.names import replica
 from gptoss_operator.api.status import Condition, ConditionType, Reason
-from gptoss_operator.api.status_rollout import RefusedRevision, RolloutPhase, RolloutStatus
 from gptoss_operator.core.fleet import Action, Replica, Step
 from gptoss_operator.core.health import Judgement, PodState
 from gptoss_operator.core.observation import Owner, Problem
@@ -16,8 +15,6 @@ from gptoss_operator.core.weights import Stage, Weights
 
 MESSAGE_LENGTH = 1024
 ASLEEP = "no replica is needed: the gateways hold the next request until one has started"
-RESTING = (RolloutPhase.PAUSED, RolloutPhase.FAILED)
-"""Phases of a rollout in which nothing is on its way."""
 STALLING = frozenset({Reason.INVALID_SPEC, Reason.NAME_TAKEN, Reason.REFUSED_BY_CLUSTER, Reason.SERVER_REFUSED_ORDERS})
 """Problems that no waiting heals."""
 BESIDE = (Reason.SECRET_NOT_FOUND, Reason.KIND_NOT_INSTALLED)
@@ -40,13 +37,12 @@ NOTHING_WRONG = Finding(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutTold:
-    """What becomes of revisions."""
+class RolloutView:
+    """What is found of revisions. None: nothing that goes before what is found otherwise."""
 
-    rollout: RolloutStatus | None = None
-    refused: RefusedRevision | None = None
-    waits_for_window: bool = False
-    """Whether replicas are replaced at another time of the day or week."""
+    progressing: Finding | None = None
+    degraded: Finding | None = None
+    """The revision that the spec asks for has failed. Nothing goes on until the spec is changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,24 +78,24 @@ def assess(
     weights: Weights,
     planned: str,
     problems: Sequence[Problem],
-    told: RolloutTold,
+    rollout: RolloutView,
     scaling: Sequence[Finding] = (),
     dry_run: bool = False,
 ) -> tuple[Finding, ...]:
     """Return the conditions of an object whose spec is understood.
 
-    `planned` says how it is carried out, `told` what becomes of revisions, `scaling` what is found of the load and of
-    machines.
+    `planned` says how it is carried out, `rollout` what is found of revisions, `scaling` what is found of the load and
+    of machines.
     """
     # Children of a deleted object of the same name are in the way for a moment only.
     passing = [problem for problem in problems if problem.reason is Reason.EARLIER_BEING_REMOVED]
     problems = [problem for problem in problems if problem not in passing]
     accepted = _accepted(planned, [problem for problem in problems if problem.reason not in BESIDE])
-    degraded = _refused(told) or _degraded(owner, replicas, gateway, weights, problems)
+    degraded = rollout.degraded or _degraded(owner, replicas, gateway, weights, problems)
     progressing = (
         _waiting_for(passing)
-        or (None if told.refused else _fetching(weights))
-        or _rolling(told)
+        or (None if rollout.degraded else _fetching(weights))
+        or rollout.progressing
         or _progressing(owner, replicas, steps, gateway)
     )
     if dry_run:
@@ -107,7 +103,7 @@ def assess(
     follows_load = any(finding.type is ConditionType.SCALING_ACTIVE for finding in scaling)
     available = _available(owner, desired, replicas, gateway.ready, degraded, follows_load=follows_load)
     stalled = not accepted.holds or (degraded.reason in STALLING and not any(r.ready for r in replicas))
-    stalled = stalled or weights.stage is Stage.FAILED or told.refused is not None
+    stalled = stalled or weights.stage is Stage.FAILED or rollout.degraded is not None
     kstatus: tuple[Finding, ...] = ()
     if stalled:
         why = degraded if accepted.holds else accepted
@@ -172,31 +168,6 @@ def _available(
 
 def _not_available(reason: Reason, message: str) -> Finding:
     return Finding(type=ConditionType.AVAILABLE, holds=False, reason=reason, message=message)
-
-
-def _refused(told: RolloutTold) -> Finding | None:
-    """Return that the revision that the spec asks for has failed."""
-    if told.refused is None:
-        return None
-    goes_back = told.rollout is None or told.rollout.phase is not RolloutPhase.FAILED
-    reason = Reason.ROLLED_BACK if goes_back else Reason.ROLLOUT_FAILED
-    remedy = "change the spec, or spec.rollout.trigger to try it again"
-    return _wrong(reason, f"revision {told.refused.revision} has failed: {told.refused.message}; {remedy}")
-
-
-def _rolling(told: RolloutTold) -> Finding | None:
-    """Return that replicas are being replaced, or are to be and are not now."""
-    rollout = told.rollout
-    if rollout is None:
-        refused = _refused(told)
-        return refused and replace(refused, type=ConditionType.PROGRESSING, holds=False)
-    message = f"revision {rollout.revision}, step {rollout.step} of {rollout.steps}: {rollout.reason}"
-    if rollout.phase in RESTING or told.waits_for_window:
-        reasons = {RolloutPhase.PAUSED: Reason.ROLLOUT_PAUSED, RolloutPhase.FAILED: Reason.ROLLOUT_FAILED}
-        reason = reasons.get(rollout.phase, Reason.ROLLOUT_WAITING)
-        return Finding(type=ConditionType.PROGRESSING, holds=False, reason=reason, message=message)
-    waits = rollout.phase is RolloutPhase.WAITING
-    return _on_the_way(Reason.ROLLOUT_WAITING if waits else Reason.ROLLOUT_PROGRESSING, message)
 
 
 def _progressing(owner: Owner, replicas: Sequence[Replica], steps: Sequence[Step], gateway: GatewayView) -> Finding:

@@ -12,7 +12,8 @@ from gptoss_operator.core.actions import Note, Plan
 from gptoss_operator.core.capacity import decide_parallelism, planned_for
 from gptoss_operator.core.changes import applies_of, leftovers, replica_deletes, traffic_told
 from gptoss_operator.core.checks import check
-from gptoss_operator.core.conditions import GatewayView, RolloutTold, answering, assess, dated, refused
+from gptoss_operator.core.conditions import GatewayView, answering, assess, dated, refused
+from gptoss_operator.core.conditions_rollout import rollout_view
 from gptoss_operator.core.conditions_scaling import scaling_findings
 from gptoss_operator.core.decide import decide
 from gptoss_operator.core.fleet import (
@@ -40,7 +41,6 @@ from gptoss_operator.core.rollout.history import history_of
 from gptoss_operator.core.rollout.progress import is_rolling
 from gptoss_operator.core.rollout.revisions import find_revisions, resolved_defaults
 from gptoss_operator.core.rollout.rollout import Scene, decide_rollout
-from gptoss_operator.core.rollout.situation import Wait
 from gptoss_operator.core.scaling.decision import Limit
 from gptoss_operator.core.secrets import missing_secrets, tell_of_keys
 from gptoss_operator.core.shared import by_key, shared_children
@@ -140,9 +140,6 @@ def make_plan(
         **_replica_sets(seen, steps, usable, spec),
     }
     gateways = _gateway_view(spec, seen, now)
-    told_of_rollout = RolloutTold(
-        rollout=rollout.status, refused=revisions.refused, waits_for_window=rollout.wait is Wait.WINDOW
-    )
     findings = assess(
         owner=seen.owner,
         desired=decided.target,
@@ -152,7 +149,7 @@ def make_plan(
         weights=weights,
         planned=parallelism.reason,
         problems=(*seen.problems.values(), *missing_secrets(spec.routing, seen)),
-        told=told_of_rollout,
+        rollout=rollout_view(rollout.status, revisions.refused, rollout.wait),
         scaling=scaling_findings(decided, seen.load, dry_run=dry_run),
         dry_run=dry_run,
     )
