@@ -54,6 +54,8 @@ def check_rolled_back(world: World, reason: str, words: str) -> None:
     assert world.status["history"][0]["outcome"] == "RolledBack"
     (told,) = world.notes("RolledBack")
     assert words in told
+    gates = [message.split(":")[0] for message in world.notes("GateFailed")]
+    assert gates == ([refused["gate"]] if "gate" in refused else [])
 
 
 @pytest.mark.parametrize(("behaviour", "reason", "words"), BAD.values(), ids=BAD)

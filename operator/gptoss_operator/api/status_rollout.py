@@ -96,6 +96,8 @@ class RefusedRevision(ApiModel):
     """Which."""
     reason: str
     """Why, in one word for programs."""
+    gate: str | None = None
+    """The gate that it did not pass. Absent: it was seen otherwise that it is bad."""
     message: str = Field(max_length=REASON_LENGTH)
     """Why, in words: what was seen, of which replica, and what its server last said."""
     at: str = Field(json_schema_extra={"format": "date-time"})

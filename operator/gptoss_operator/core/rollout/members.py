@@ -12,7 +12,7 @@ from gptoss_operator.core.fleet import FULL_SHARE, Replica, replaced_by
 from gptoss_operator.core.health import PodState, condition_since, holds
 from gptoss_operator.core.observation import Observation
 from gptoss_operator.core.placement.places import ANYWHERE, Place
-from gptoss_operator.core.rollout.gates import Gate, first_gates
+from gptoss_operator.core.rollout.gates import Gate, GateName, first_gates
 from gptoss_operator.core.scaling.load import known
 from gptoss_runtime.contract import ExitCode, Phase
 
@@ -37,6 +37,8 @@ class Trouble:
 
     reason: Reason
     message: str
+    gate: GateName | None = None
+    """The gate that it does not pass. None: it is seen otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +143,7 @@ def _trouble(replica: Replica, gates: Sequence[Gate]) -> Trouble | None:
     if judgement.reason is Reason.UNHEALTHY_REPLICA:
         return Trouble(reason=judgement.reason, message=judgement.message)
     failed = next((gate for gate in gates if gate.failed), None)
-    return Trouble(reason=failed.reason, message=failed.message) if failed else None
+    return Trouble(reason=failed.reason, message=failed.message, gate=failed.name) if failed else None
 
 
 def _ends(replica: Replica) -> tuple[int, bool]:

@@ -18,6 +18,8 @@ def notes_of_rollout(before: GptOssStatus, after: GptOssStatus) -> Iterable[Note
     yield from _gates(was, rollout)
     refused = after.refused_revision
     if refused is not None and (before.refused_revision is None or before.refused_revision.at != refused.at):
+        if refused.gate:
+            yield _note(Reason.GATE_FAILED, "Gate", f"{refused.gate}: {refused.message}", warning=True)
         back = rollout is None or rollout.phase is not RolloutPhase.FAILED
         reason = Reason.ROLLED_BACK if back else Reason.ROLLOUT_FAILED
         then = f"back to {after.current_revision}" if back else "everything stays as it is"
@@ -41,7 +43,7 @@ def _beginning(rollout: RolloutStatus) -> str:
 
 
 def _gates(was: RolloutStatus | None, rollout: RolloutStatus | None) -> Iterable[Note]:
-    """Yield which gates were passed since. What failed is told with the rollback."""
+    """Yield which gates were passed since. One that failed is told with the refusal."""
     known = {(g.replica, g.gate): g.result for g in (was.gates if was else None) or ()}
     for gate in (rollout.gates if rollout else None) or ():
         if gate.result is GateResult.PASSED and known.get((gate.replica, gate.gate)) is not GateResult.PASSED:

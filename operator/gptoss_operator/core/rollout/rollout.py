@@ -209,6 +209,7 @@ def _refused(scene: Scene, revisions: Revisions, failure: Failure) -> RefusedRev
     return RefusedRevision(
         revision=revisions.wanted,
         reason=failure.trouble.reason,
+        gate=failure.trouble.gate,
         message=f"{name}{failure.trouble.message}"[:REASON_LENGTH],
         at=f"{scene.now:{FORMAT}}",
     )

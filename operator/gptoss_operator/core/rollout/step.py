@@ -69,7 +69,9 @@ def _failure(s: Situation) -> Failure | None:
         if member.trouble:
             return Failure(slot=member.slot, trouble=member.trouble)
         if s.canary is not None and s.canary.failed and not member.is_open:
-            return Failure(slot=member.slot, trouble=Trouble(reason=s.canary.reason, message=s.canary.message))
+            gate = s.canary
+            trouble = Trouble(reason=gate.reason, message=gate.message, gate=gate.name)
+            return Failure(slot=member.slot, trouble=trouble)
     return None
 
 
