@@ -217,3 +217,34 @@ def test_a_bad_machine_after_a_replica_was_let_in_is_no_bad_revision() -> None:
     world.lose_node(next(int(name[-1]) for name, share in world.shares().items() if share == "open"))
     world.settle()
     assert world.images() == ["server:2"] * 4
+
+
+def test_a_broken_replica_of_the_old_revision_does_not_hold_up_the_one_that_mends_it() -> None:
+    world = a_world(nodes=9)
+    world.behaviours["server:1"] = Behaviour(ends=an_end(1, "it breaks"), ends_after=timedelta(seconds=0))
+    world.tick(3)
+    assert world.condition("Available")[0] == "False"
+    world.upgrade("server:2")
+    world.settle()
+    assert world.images() == ["server:2"] * 3
+
+
+def test_without_the_record_and_a_replica_of_it_there_is_no_going_back() -> None:
+    world = a_world(replicas=1, nodes=1)
+    record = next(key for key in world.children if key.kind == "ControllerRevision")
+    world.upgrade("server:2", Behaviour(starts=False))
+    world.until(lambda: world.images() == ["server:2"])
+    del world.children[record]
+    world.until(lambda: "refusedRevision" in world.status)
+    world.tick(5)
+    assert world.images() == ["server:2"], "it is left as it is, and may come up yet"
+    assert world.condition("Stalled")[:2] == ("True", "RolloutFailed")
+
+
+def test_a_dry_run_rolls_nothing_and_fails_nothing() -> None:
+    world = a_world()
+    running = world.uids()
+    world.change(image="server:2", mode="DryRun")
+    world.tick(80)
+    assert world.uids() == running
+    assert "refusedRevision" not in world.status

@@ -49,8 +49,9 @@ def test_the_replica_with_the_fewest_requests_is_replaced_first() -> None:
 
 def test_what_does_not_serve_is_replaced_before_what_does() -> None:
     members = [a_member(0, in_flight=0.0), a_member(1, serving=False, failing=True)]
-    step = step_of(*members)
-    assert ([r.slot for r in step.retires], step.successors) == ([1], ())
+    assert [s.replaces for s in step_of(*members).successors] == [1]
+    proven = step_of(*members, a_member(2, NEW))
+    assert ([r.slot for r in proven.retires], proven.successors) == ([1], ()), "it has nothing to lose"
 
 
 def test_nothing_leaves_before_its_successor_serves() -> None:
@@ -83,7 +84,7 @@ def test_one_that_gets_no_machine_makes_an_old_one_leave_with_auto_only() -> Non
     assert [r.slot for r in step_of(*members).retires] == [0]
     assert step_of(*members, policy=RolloutPolicy(strategy=Strategy.SURGE)).retires == ()
     assert step_of(*members, grows=True).retires == (), "a node may come for it"
-    late = replace(waiting, machine=Machine.WAITS, since=NOW - 181)
+    late = replace(waiting, machine=Machine.WAITS, since=NOW - 601)
     assert [r.slot for r in step_of(a_member(0), a_member(1), late, grows=True).retires] == [0]
 
 
@@ -111,7 +112,7 @@ MEMBERS = st.lists(
             revision=revision,
             share=share if revision != OLD else 100,
             machine=machine,
-            since=NOW - 500,
+            since=NOW - 700,
             up=up,
             serving=serving and up and share > 0 and machine is Machine.HAS and not fated,
             fated=fated,

@@ -22,7 +22,8 @@ from gptoss_operator.core.objects import (
 )
 from gptoss_operator.core.observation import ChildKey, Observation
 from gptoss_operator.core.plan import make_plan
-from tests.core.builders import OPTIONS, OWNER, Cluster, a_body
+from tests.core.builders import OPTIONS, OWNER, a_body
+from tests.core.cluster import Cluster
 from tests.rollout.simulated import RESOURCE, Alive, Behaviour, grown, state_of
 
 

@@ -128,7 +128,7 @@ class RolloutSpec(ApiModel):
     """How long a new replica must have served until an old one leaves for it."""
     progress_deadline_seconds: int = Field(default=2700, ge=10, le=86400)
     """How long nothing may get on until the revision counts as failed."""
-    surge_wait_seconds: int = Field(default=180, ge=0, le=3600)
+    surge_wait_seconds: int = Field(default=600, ge=0, le=3600)
     """With Auto: how long a new replica may wait for a machine until an old one leaves for it."""
     auto_rollback: bool = True
     """Whether the revision of before comes back when the new one fails. If not, everything stays as it is then."""

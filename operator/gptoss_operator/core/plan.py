@@ -40,7 +40,8 @@ from gptoss_operator.core.render.weights import cache_claim
 from gptoss_operator.core.rollout.history import history_of
 from gptoss_operator.core.rollout.progress import is_rolling
 from gptoss_operator.core.rollout.revisions import find_revisions, resolved_defaults
-from gptoss_operator.core.rollout.rollout import Scene, decide_rollout
+from gptoss_operator.core.rollout.rollout import Rollout, Scene, decide_rollout
+from gptoss_operator.core.rollout.situation import Wait
 from gptoss_operator.core.scaling.decision import Limit
 from gptoss_operator.core.secrets import missing_secrets, tell_of_keys
 from gptoss_operator.core.shared import by_key, shared_children
@@ -52,7 +53,9 @@ from gptoss_operator.errors import InvalidSpec
 
 
 ROLLING_SECONDS: Final = 2.0
-"""How often a rollout is looked at: deadlines, holds and windows end without an event."""
+"""How often a rollout is looked at: deadlines and holds end without an event."""
+RESTING_SECONDS: Final = 30.0
+"""The same of one that waits for a window."""
 
 
 def make_plan(
@@ -185,7 +188,7 @@ def make_plan(
         annotates=annotates,
         status=status if status != before else None,
         notes=notes_of(seen.owner, decided, steps, before, status),
-        look_again_in_seconds=_look_again(replicas, seen, now, rolling=rolling),
+        look_again_in_seconds=_look_again(replicas, seen, now, rollout),
         reason=reason_of(applies, deletes, annotates, steps, findings),
         memory=kept,
         terms=terms_of(decided),
@@ -268,10 +271,10 @@ def _gateway_view(spec: GptOssSpec, seen: Observation, now: datetime) -> Gateway
     )
 
 
-def _look_again(replicas: Sequence[Replica], seen: Observation, now: datetime, *, rolling: bool) -> float | None:
+def _look_again(replicas: Sequence[Replica], seen: Observation, now: datetime, rollout: Rollout) -> float | None:
     """Return when a rollout has to be looked at, or a pod that does not come becomes a problem, without an event."""
-    if rolling:
-        return ROLLING_SECONDS
+    if rollout.status is not None:
+        return RESTING_SECONDS if rollout.wait in (Wait.PAUSE, Wait.WINDOW) else ROLLING_SECONDS
     if any(replica.exists and replica.pod is None for replica in replicas):
         return POD_EXPECTED_WITHIN.total_seconds() + 1
     fetching = (judge(pod, seen.nodes, now) for pod in seen.weights_pods)

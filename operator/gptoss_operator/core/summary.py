@@ -8,7 +8,7 @@ from gptoss_operator.api.status import ConditionType, InterruptionNotice, Reason
 from gptoss_operator.core.actions import Annotate, Apply, Delete
 from gptoss_operator.core.conditions import Finding
 from gptoss_operator.core.decide import Decided
-from gptoss_operator.core.fleet import Action, Replica, Step
+from gptoss_operator.core.fleet import Action, Replica, Step, replaced_by
 from gptoss_operator.core.notices import shown
 from gptoss_operator.core.observation import Owner
 
@@ -20,7 +20,8 @@ def counted(
 
     In a dry run those that exist are those that should.
     """
-    existing = sum(r.exists for r in replicas)
+    # A successor counts when its predecessor is gone: an autoscaler of somebody else would take a surge for its own.
+    existing = sum(r.exists for r in replicas) - len(replaced_by(replicas))
     ready = sum(r.ready for r in replicas)
     desired = existing if dry_run else decided.target
     return {

@@ -20,7 +20,7 @@ class RolloutPolicy:
     """Replicas that may be missing meanwhile."""
     min_ready_seconds: float = 0.0
     deadline_seconds: float = 2700.0
-    surge_wait_seconds: float = 180.0
+    surge_wait_seconds: float = 600.0
     auto_rollback: bool = True
     paused: bool = False
     windows: tuple[Schedule, ...] = ()

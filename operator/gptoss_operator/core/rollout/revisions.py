@@ -31,6 +31,8 @@ class Revisions:
     """`wanted`, if it has failed."""
     goal: str
     """What the replicas are to be of."""
+    can_go_back: bool
+    """Whether there are replicas of `keep`, or can be again."""
 
     @property
     def goes_back(self) -> bool:
@@ -64,7 +66,9 @@ def find_revisions(
     refused = before.refused_revision
     if refused is not None and refused.revision != wanted:
         refused = None
-    goes_back = refused is not None and spec.rollout.auto_rollback and bool(keep) and keep != wanted
+    lives = any(r.exists and r.revision == keep for r in replicas)
+    can_go_back = keep not in ("", wanted) and (lives or keep in seen.revisions)
+    goes_back = refused is not None and spec.rollout.auto_rollback and can_go_back
     return Revisions(
         wanted=wanted,
         inputs=inputs,
@@ -72,6 +76,7 @@ def find_revisions(
         keep=keep,
         refused=refused,
         goal=keep if goes_back else wanted,
+        can_go_back=can_go_back,
     )
 
 

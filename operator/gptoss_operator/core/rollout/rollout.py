@@ -51,11 +51,6 @@ class Rollout:
     memory: CanaryMemory
     wait: Wait = Wait.NOTHING
 
-    @property
-    def active(self) -> bool:
-        """Whether replicas are being replaced, and not only to be replaced some time."""
-        return self.status is not None and self.wait not in (Wait.PAUSE, Wait.WINDOW)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
@@ -76,20 +71,18 @@ def decide_rollout(scene: Scene, revisions: Revisions) -> Rollout:
     """Return what is done. A revision that fails is refused, and the way back begins in the same pass."""
     if revisions.refused is not None and _is_mended(revisions.refused, scene.weights):
         revisions = replace(revisions, refused=None, goal=revisions.wanted)
-    policy = _policy(scene)
-    members = members_of(
-        scene.replicas, scene.decided.fates, scene.seen, [r.slot for r in scene.decided.placement.removes]
-    )
-    memory = _watched(scene, revisions, members)
-    situation = _situation(scene, revisions, members, policy, memory)
-    frozen = revisions.refused is not None and not revisions.goes_back
-    step = _frozen(situation, revisions) if frozen else next_step(policy, situation, scene.now.timestamp())
+    spec, removes = scene.spec, scene.decided.placement.removes
+    policy = policy_of(spec.rollout, scene.decided.target, windows_of(spec))
+    members = members_of(scene.replicas, scene.decided.fates, scene.seen, [remove.slot for remove in removes])
+    canary = next((m for m in members if m.revision == revisions.goal and is_canary(m)), None)
+    memory = _watched(scene, revisions, members, canary)
+    gate = _canary(policy, canary, memory, scene.now)
+    situation, step = _decided(scene, revisions, members, policy, gate)
     failure = step.failure or _late(scene, revisions, situation, policy, step)
     if failure is not None:
-        revisions = revisions.refuse(_refused(scene, revisions, failure), go_back=policy.auto_rollback)
-        frozen = not revisions.goes_back
-        situation = _situation(scene, revisions, members, policy, memory)
-        step = _frozen(situation, revisions) if frozen else next_step(policy, situation, scene.now.timestamp())
+        go_back = policy.auto_rollback and revisions.can_go_back
+        revisions = revisions.refuse(_refused(scene, revisions, failure), go_back=go_back)
+        situation, step = _decided(scene, revisions, members, policy, None)
     return Rollout(
         revisions=revisions,
         creates=_creates(scene, revisions, situation, step),
@@ -107,12 +100,19 @@ def _is_mended(refused: RefusedRevision, weights: Weights) -> bool:
     return refused.reason == Reason.WEIGHTS_FETCH_FAILED and weights.stage is not Stage.FAILED
 
 
-def _policy(scene: Scene) -> RolloutPolicy:
-    return policy_of(scene.spec.rollout, scene.decided.target, windows_of(scene.spec))
+def _decided(
+    scene: Scene, revisions: Revisions, members: tuple[Member, ...], policy: RolloutPolicy, canary: Gate | None
+) -> tuple[Situation, RolloutStep]:
+    """Return what is decided from, and what. A revision that has failed, and is not gone back from, stays as it is."""
+    situation = _situation(scene, revisions, members, policy, canary)
+    if revisions.refused is not None and not revisions.goes_back:
+        reason = revisions.refused.message
+        return situation, RolloutStep(reason=reason, of_goal=0 if situation.can_keep else situation.creates)
+    return situation, next_step(policy, situation, scene.now.timestamp())
 
 
 def _situation(
-    scene: Scene, revisions: Revisions, members: tuple[Member, ...], policy: RolloutPolicy, memory: CanaryMemory
+    scene: Scene, revisions: Revisions, members: tuple[Member, ...], policy: RolloutPolicy, canary: Gate | None
 ) -> Situation:
     placement, seen = scene.decided.placement, scene.seen
     replaced = sum(m.replaces is not None and m.replaces not in scene.decided.fates for m in members)
@@ -135,14 +135,13 @@ def _situation(
         leaving=sum(_leaves(r, revisions.goal, scene) for r in scene.replicas),
         grows=bool(room.grows),
         pace=choose_pace(policy, room, wanted),
-        canary=_canary(revisions, members, policy, memory, scene.now),
+        canary=canary,
         hold=_hold(scene, revisions, policy),
     )
 
 
-def _watched(scene: Scene, revisions: Revisions, members: Sequence[Member]) -> CanaryMemory:
+def _watched(scene: Scene, revisions: Revisions, members: Sequence[Member], canary: Member | None) -> CanaryMemory:
     """Return the comparison after one more look; an empty one where nothing is compared."""
-    canary = next((m for m in members if m.revision == revisions.goal and is_canary(m)), None)
     if canary is None or not canary.uid:
         return CanaryMemory()
     others = frozenset(m.uid for m in members if m.revision == revisions.keep and m.serving)
@@ -150,10 +149,7 @@ def _watched(scene: Scene, revisions: Revisions, members: Sequence[Member]) -> C
     return watch_canary(scene.canary, canary.uid, states, others, scene.now.timestamp())
 
 
-def _canary(
-    revisions: Revisions, members: Sequence[Member], policy: RolloutPolicy, memory: CanaryMemory, now: datetime
-) -> Gate | None:
-    canary = next((m for m in members if m.revision == revisions.goal and is_canary(m)), None)
+def _canary(policy: RolloutPolicy, canary: Member | None, memory: CanaryMemory, now: datetime) -> Gate | None:
     if canary is None:
         return None
     at = now.timestamp()
@@ -164,6 +160,8 @@ def _hold(scene: Scene, revisions: Revisions, policy: RolloutPolicy) -> Hold | N
     """Return why nothing is to be replaced now. A rollback waits for nobody."""
     if revisions.goes_back or not revisions.keep:
         return None
+    if scene.spec.mode == "DryRun":
+        return Hold(wait=Wait.PAUSE, reason="spec.mode is DryRun: nothing is changed")
     if policy.paused:
         return Hold(wait=Wait.PAUSE, reason="spec.rollout.paused is true: replicas are replaced no further")
     if names := policy.closed_until(scene.now.timestamp()):
@@ -198,7 +196,8 @@ def _late(scene: Scene, revisions: Revisions, s: Situation, policy: RolloutPolic
     if step.wait is not Wait.NOTHING or not overdue(policy, scene.before.rollout, revisions.goal, scene.now):
         return None
     stuck = next((m for m in s.new if not (m.is_open and m.serving)), None)
-    why = stuck.words if stuck else step.reason
+    gates = [gate.message for gate in stuck.gates if not gate.passed] if stuck and stuck.up else []
+    why = next(iter(gates), stuck.words if stuck else step.reason)
     message = f"nothing got on for {policy.deadline_seconds:.0f} s (spec.rollout.progressDeadlineSeconds): {why}"
     trouble = Trouble(reason=Reason.PROGRESS_DEADLINE_EXCEEDED, message=message)
     return Failure(slot=stuck.slot if stuck else None, trouble=trouble)
@@ -213,12 +212,6 @@ def _refused(scene: Scene, revisions: Revisions, failure: Failure) -> RefusedRev
         message=f"{name}{failure.trouble.message}"[:REASON_LENGTH],
         at=f"{scene.now:{FORMAT}}",
     )
-
-
-def _frozen(s: Situation, revisions: Revisions) -> RolloutStep:
-    """Return that nothing is replaced: the revision has failed, and none is to come back, or can."""
-    why = revisions.refused.message if revisions.refused else ""
-    return RolloutStep(reason=why, of_goal=0 if s.can_keep else s.creates)
 
 
 def _told(

@@ -155,13 +155,14 @@ def _predecessors(policy: RolloutPolicy, s: Situation, now: float) -> tuple[Remo
 def _wave(policy: RolloutPolicy, s: Situation, step: RolloutStep, now: float) -> RolloutStep:
     """Return `step` with the beginning of the next wave."""
     replaced = {m.replaces for m in s.new}
-    old = [m for m in s.old if m.slot not in replaced and m.slot not in {remove.slot for remove in step.retires}]
+    gone = {remove.slot for remove in step.retires}
+    old = [m for m in s.old if m.slot not in replaced and m.slot not in gone and (s.proven or not m.fated)]
     size = s.pace.wave if s.proven else 1
     if s.trusted:
         # What does not serve has nothing to lose.
         size = max(size, sum(not m.serving for m in old))
     victims = sorted(old, key=_least_loss)[: max(0, size)]
-    idle = [m for m in victims if m.failing or m.fated or (s.trusted and not m.serving)]
+    idle = [m for m in victims if s.proven and (m.failing or m.fated or (s.trusted and not m.serving))]
     others = [m for m in victims if m not in idle]
     beside, first = others[: s.pace.surge], others[s.pace.surge :]
     first = _spared(first, s, s.pace.unavailable, policy, now)
