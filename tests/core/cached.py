@@ -4,7 +4,8 @@ from typing import Any
 
 from gptoss_operator.core.actions import Plan
 from gptoss_operator.core.objects import ContainerState, ContainerStateTerminated, ContainerStatus
-from tests.core.builders import Cluster, a_body
+from tests.core.builders import a_body
+from tests.core.cluster import Cluster
 
 
 MADE = {"persistentVolumeClaim": {"size": "20Gi"}}

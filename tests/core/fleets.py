@@ -24,7 +24,8 @@ from gptoss_operator.core.objects import (
 )
 from gptoss_operator.core.observation import ChildKey, Observation
 from gptoss_operator.core.scaling.load import Load, ReplicaLoad, Work
-from tests.core.builders import OWNER, Cluster, a_body
+from tests.core.builders import OWNER, a_body
+from tests.core.cluster import Cluster
 
 
 TICK = timedelta(seconds=5)

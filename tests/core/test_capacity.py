@@ -15,7 +15,8 @@ from gptoss_operator.core.objects import Node, NodeStatus, ObjectMeta
 from gptoss_operator.core.parse import parse_spec, parse_status
 from gptoss_operator.core.plan import make_plan
 from gptoss_operator.core.quantity import bytes_of
-from tests.core.builders import NOW, OPTIONS, Cluster, a_body, seen
+from tests.core.builders import NOW, OPTIONS, a_body, seen
+from tests.core.cluster import Cluster
 
 
 LABELS = {

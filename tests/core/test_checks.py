@@ -8,7 +8,8 @@ from gptoss_operator.api.placement import PriceSpec
 from gptoss_operator.core.checks import check
 from gptoss_operator.core.plan import make_plan
 from gptoss_operator.errors import InvalidSpec
-from tests.core.builders import NOW, OPTIONS, Cluster, a_body, a_spec, seen
+from tests.core.builders import NOW, OPTIONS, a_body, a_spec, seen
+from tests.core.cluster import Cluster
 
 
 SCHEDULE = {"name": "office", "minReplicas": 2}

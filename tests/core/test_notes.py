@@ -10,7 +10,8 @@ from gptoss_operator.api.status import Condition, ConditionType, InterruptionNot
 from gptoss_operator.core.actions import Plan
 from gptoss_operator.core.notices import SHOWN_AT_MOST, shown, words_of
 from gptoss_runtime.contract import Check, CheckResult, Notice, NoticeKind, Phase, ReplicaState
-from tests.core.builders import Cluster, a_body, a_state
+from tests.core.builders import a_body, a_state
+from tests.core.cluster import Cluster
 
 
 TAKEN = Notice(kind=NoticeKind.TERMINATION, source="AWS spot/instance-action")

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from gptoss_operator.api.status import ConditionType, Reason
 from gptoss_operator.core.observation import ChildKey, Observation, Problem
 from gptoss_operator.core.plan import make_plan
-from tests.core.builders import NOW, OPTIONS, OWNER, Cluster, a_body, seen
+from tests.core.builders import NOW, OPTIONS, OWNER, a_body, seen
+from tests.core.cluster import Cluster
 
 
 def conditions(body: dict[str, Any]) -> dict[str, tuple[str, str]]:

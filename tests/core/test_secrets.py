@@ -15,7 +15,6 @@ from gptoss_runtime.contract import ExitCode
 from tests.core.builders import (
     NOW,
     OPTIONS,
-    Cluster,
     a_body,
     a_gateway_pod,
     a_replica_set,
@@ -23,6 +22,7 @@ from tests.core.builders import (
     seen,
 )
 from tests.core.builders import a_pod as a_replica_pod
+from tests.core.cluster import Cluster
 
 
 ROUTING = {"apiKeys": {"secretName": "keys"}}

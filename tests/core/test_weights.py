@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from gptoss_operator.core.actions import Plan
 from gptoss_operator.core.observation import ChildKey
 from gptoss_runtime.orders import WEIGHTS_ENV, ServerOrders, WeightsOrder
-from tests.core.builders import Cluster, a_body
+from tests.core.builders import a_body
 from tests.core.cached import GIVEN, MADE, OTHER_WEIGHTS, applied, conditions, settled, started, states
+from tests.core.cluster import Cluster
 
 
 def test_without_a_claim_each_replica_fetches_for_itself_and_nothing_waits() -> None:

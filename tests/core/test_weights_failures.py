@@ -2,8 +2,9 @@
 
 from gptoss_operator.core.objects import PodCondition
 from gptoss_operator.core.observation import ChildKey
-from tests.core.builders import Cluster, a_body, a_fetching_pod, a_waiting_container
+from tests.core.builders import a_body, a_fetching_pod, a_waiting_container
 from tests.core.cached import DONE, GIVEN, MADE, OTHER_WEIGHTS, UNAUTHORISED, conditions, started, states
+from tests.core.cluster import Cluster
 
 
 def test_a_failed_fetch_stalls_in_the_words_of_its_last_attempt_until_the_spec_changes() -> None:

@@ -4,24 +4,32 @@ import asyncio
 import json
 import socket
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from gptoss_runtime.gateway_contract import USAGE_PORT
-from gptoss_runtime.server.asgi import BODY, START, App, Message, Receive, Scope, Send
-from gptoss_runtime.server.books import CUT_TOKEN_ENV, IN_FLIGHT_PATH, MAX_TENANTS, OTHER, TOKENS_PATH
+from gptoss_runtime.server.asgi import Message, Receive, Scope, Send
+from gptoss_runtime.server.books import MAX_TENANTS, OTHER, TOKENS_PATH
 from gptoss_runtime.server.exchange import LOST_EVENT
 from gptoss_runtime.server.middleware import Middleware
+from tests.runtime.asgi_client import (
+    EVENT,
+    GATEWAY,
+    JSON,
+    STREAM,
+    BrokenError,
+    a_scope,
+    ask,
+    body,
+    in_flight,
+    look,
+    saying,
+    what_is_left,
+)
 from tests.runtime.harness import PATIENCE_SECONDS, scenario
 
 
-GATEWAY = "127.0.83.1"
-"""Address of a gateway that nobody else on this machine has."""
-STREAM = {"type": START, "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
-JSON = {"type": START, "status": 200, "headers": [(b"content-type", b"application/json")]}
-EVENT = b'data: {"choices":[]}\n\n'
 COMPLETED = (
     b'event: response.completed\ndata: {"type":"response.completed","response":{"output":[{"text":'
     b'"\\"usage\\":{\\"input_tokens\\":1,\\"output_tokens\\":1}"}],"tools":[{"parameters":{"usage":{"type":"string"}}}],'
@@ -30,64 +38,7 @@ COMPLETED = (
 )
 
 
-def body(data: bytes, *, more: bool = True) -> Message:
-    return {"type": BODY, "body": data, "more_body": more}
-
-
-def a_scope(path: str = "/v1/chat/completions", client: str = GATEWAY, **headers: str) -> Scope:
-    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return {"type": "http", "method": "POST", "path": path, "client": (client, 5000), "headers": pairs}
-
-
 ACME = {"x_gptoss_tenant": "acme", "x_request_id": "r1", "content_length": "400"}
-
-
-def leave_usage(scope: Scope, prompt: object, generation: object) -> None:
-    """Do what vLLM does in the request's state."""
-    usage = SimpleNamespace(prompt_tokens=prompt, completion_tokens=generation)
-    scope["state"]["request_metadata"] = SimpleNamespace(final_usage_info=usage)
-
-
-async def ask(middleware: Middleware, scope: Scope) -> list[Message]:
-    """Return what the client gets."""
-    got: list[Message] = []
-
-    async def receive() -> Message:
-        raise AssertionError
-
-    async def send(message: Message) -> None:
-        got.append(message)
-
-    await middleware(scope, receive, send)
-    return got
-
-
-async def look(middleware: Middleware, path: str) -> dict[str, Any]:
-    head, answer = await ask(middleware, a_scope(path))
-    assert head["status"] == 200
-    document: dict[str, Any] = json.loads(answer["body"])
-    return document
-
-
-async def in_flight(middleware: Middleware) -> dict[str, int]:
-    counts: dict[str, int] = (await look(middleware, IN_FLIGHT_PATH))["in_flight"]
-    return counts
-
-
-async def answers(middleware: Middleware) -> tuple[int, int]:
-    """Return how many requests are over, and how many of them failed."""
-    told = await look(middleware, IN_FLIGHT_PATH)
-    return told["answers"], told["failed"]
-
-
-def saying(*messages: Message, usage: tuple[object, object] | None = None) -> App:
-    async def app(scope: Scope, _: Receive, send: Send) -> None:
-        for message in messages:
-            if usage and not message.get("more_body", True):
-                leave_usage(scope, *usage)
-            await send(message)
-
-    return app
 
 
 @pytest.fixture
@@ -231,34 +182,6 @@ async def test_only_the_api_is_counted() -> None:
     assert seen == [{}, {"a": 1}]
 
 
-class BrokenError(Exception):
-    pass
-
-
-async def what_is_left(*messages: Message, error: BaseException) -> tuple[list[Message], BaseException | None]:
-    """Return what a client gets, and what the server gets, when the application breaks off."""
-    got: list[Message] = []
-
-    async def send(message: Message) -> None:
-        got.append(message)
-
-    async def app(_: Scope, __: Receive, send: Send) -> None:
-        for message in messages:
-            await send(message)
-        raise error
-
-    async def receive() -> Message:
-        raise AssertionError
-
-    middleware = Middleware(app)
-    try:
-        await middleware(a_scope(), receive, send)
-    except (BrokenError, asyncio.CancelledError) as raised:
-        assert await in_flight(middleware) == {}
-        return got, raised
-    return got, None
-
-
 @pytest.mark.parametrize("error", [BrokenError(), asyncio.CancelledError()])
 @scenario
 async def test_a_stream_that_breaks_off_ends_with_an_error(error: BaseException) -> None:
@@ -309,95 +232,3 @@ async def test_other_protocols_are_not_touched(kind: str) -> None:
     await Middleware(app)(scope, receive, send)
     assert seen == [scope, receive, send]
     assert scope == {"type": kind}
-
-
-QUEUE_FULL = [JSON | {"status": 503}, body(b'{"error":{"message":"too many requests"}}', more=False)]
-ENGINE_LOST = b'{"error":{"message":"EngineCore encountered an issue. See stack trace above.","code":500}}'
-
-
-@pytest.mark.parametrize(
-    ("messages", "failed"),
-    [
-        ([JSON, body(b"{}", more=False)], 0),
-        ([JSON | {"status": 400}, body(b"{}", more=False)], 0),
-        ([JSON | {"status": 500}, body(b"{}", more=False)], 1),
-        (QUEUE_FULL, 0),
-        # It becomes a 503, so that gateways send the request elsewhere.
-        ([JSON | {"status": 500}, body(ENGINE_LOST, more=False)], 1),
-        ([STREAM, body(b"data: " + ENGINE_LOST + b"\n\n"), body(b"", more=False)], 1),
-        ([STREAM, body(EVENT), body(b"data: [DONE]\n\n"), body(b"", more=False)], 0),
-        ([STREAM, body(EVENT), body(b"data: " + ENGINE_LOST + b"\n\n"), body(b"", more=False)], 1),
-        ([STREAM, body(EVENT), body(b'data: {"error": {"code": 400}}\n\n'), body(b"", more=False)], 0),
-        # vLLM says nothing more once its client is gone.
-        ([STREAM, body(EVENT)], 0),
-    ],
-)
-@scenario
-async def test_answers_that_failed_are_counted(messages: list[Message], failed: int) -> None:
-    middleware = Middleware(saying(*messages))
-    await ask(middleware, a_scope())
-    assert await answers(middleware) == (1, failed)
-
-
-@pytest.mark.parametrize("error", [BrokenError(), asyncio.CancelledError()])
-@pytest.mark.parametrize("messages", [[], [JSON, body(b"{")], [STREAM, body(EVENT)]])
-@scenario
-async def test_what_breaks_off_has_failed(messages: list[Message], error: BaseException) -> None:
-    async def app(_: Scope, __: Receive, send: Send) -> None:
-        for message in messages:
-            await send(message)
-        raise error
-
-    middleware = Middleware(app)
-    with pytest.raises(type(error)):
-        await ask(middleware, a_scope())
-    assert await answers(middleware) == (1, 1)
-
-
-@scenario
-async def test_what_breaks_off_because_its_client_left_has_not_failed() -> None:
-    async def app(_: Scope, receive: Receive, __: Send) -> None:
-        assert (await receive())["type"] == "http.disconnect"
-        raise BrokenError
-
-    async def receive() -> Message:
-        return {"type": "http.disconnect"}
-
-    async def send(_: Message) -> None:
-        raise ConnectionResetError
-
-    middleware = Middleware(app)
-    with pytest.raises(BrokenError):
-        await middleware(a_scope(), receive, send)
-    with pytest.raises(ConnectionResetError):
-        await Middleware(saying(JSON))(a_scope(), receive, send)
-    assert await answers(middleware) == (1, 0)
-
-
-@scenario
-async def test_the_supervisors_own_requests_are_counted_nowhere() -> None:
-    seen: list[dict[str, int]] = []
-
-    async def app(scope: Scope, _: Receive, send: Send) -> None:
-        seen.append(await in_flight(middleware))
-        leave_usage(scope, 1, 2)
-        await send(JSON | {"status": 500})
-        await send(body(b"{}", more=False))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(CUT_TOKEN_ENV, "secret")
-        middleware = Middleware(app)
-    await ask(middleware, a_scope(x_gptoss_own="secret"))
-    assert seen == [{}]
-    assert await answers(middleware) == (0, 0)
-    assert (await look(middleware, TOKENS_PATH))["tokens"] == {}
-    # Nobody else can hide.
-    await ask(middleware, a_scope(x_gptoss_own="guess"))
-    assert await answers(middleware) == (1, 1)
-
-
-@scenario
-async def test_looking_at_the_api_is_no_answer() -> None:
-    middleware = Middleware(saying(JSON, body(b"{}", more=False)))
-    await ask(middleware, {**a_scope("/v1/models"), "method": "GET"})
-    assert await answers(middleware) == (0, 0)
