@@ -49,6 +49,8 @@ class Cluster:
     """Network namespace that the cluster lives in; None where the machine's own network reaches it."""
     ctr: tuple[str, ...]
     """containerd's client, with the arguments for this cluster's image store; empty where no container runs."""
+    audit_log: str | None = None
+    """The API server's log of changes of pods, one JSON document on each line; None where it writes none."""
 
     def enter(self) -> list[str]:
         """Return the words to put before a command so that it runs inside the cluster's network."""

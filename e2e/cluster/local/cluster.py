@@ -102,8 +102,10 @@ def start_cluster(launcher: Launcher, tier: Tier) -> Cluster:
         case Tier.API:
             start_kwok(launcher)
             ctr: tuple[str, ...] = ()
+            audit_log = None
         case Tier.NODE:
             ctr = start_node(launcher)
+            audit_log = str(places.audit_log)
     cluster = Cluster(
         name=places.name,
         provider="local",
@@ -113,6 +115,7 @@ def start_cluster(launcher: Launcher, tier: Tier) -> Cluster:
         bin_dir=str(places.bin),
         network=str(places.network),
         ctr=ctr,
+        audit_log=audit_log,
     )
     cluster.save(places.record)
     return cluster

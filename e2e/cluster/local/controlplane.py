@@ -9,6 +9,7 @@ from pathlib import Path
 from e2e.cluster.commands import run
 from e2e.cluster.local import netns
 from e2e.cluster.local.api import answers
+from e2e.cluster.local.audit import audit_flags
 from e2e.cluster.local.certs import FRONT_PROXY, Authority, make_certificates
 from e2e.cluster.local.places import Places
 from e2e.cluster.local.processes import Process, start, wait_until
@@ -125,6 +126,8 @@ def start_api_server(launcher: Launcher, tier: Tier) -> Process:
         case Tier.NODE:
             address = netns.NODE_ADDRESS
             listen = ["--bind-address=0.0.0.0", f"--advertise-address={address}", "--endpoint-reconciler-type=lease"]
+            # Not with simulated pods: there are thousands of them.
+            listen += audit_flags(launcher.places)
     return launcher.start(
         "kube-apiserver",
         *listen,

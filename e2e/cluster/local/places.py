@@ -58,6 +58,11 @@ class Places:
         return self.run / "log"
 
     @property
+    def audit_log(self) -> Path:
+        """What the API server was asked to change about pods: one JSON document on each line."""
+        return self.logs / "audit.jsonl"
+
+    @property
     def logs_of_failure(self) -> Path:
         """Where the logs of a start that failed stay until the next start or end."""
         return RUN_ROOT / f"{self.name}.failed-log"
