@@ -70,7 +70,7 @@ class GoldenPrompt(ApiModel):
 class CanarySpec(ApiModel):
     """The first replica of a new revision, which serves a share of the requests and is compared with the others."""
 
-    traffic_percent: int = Field(default=25, ge=1, le=100)
+    traffic_percent: int = Field(default=25, ge=1, le=99)
     """Requests that it gets, of those that each other replica gets."""
     hold_seconds: int = Field(default=300, ge=0, le=86400)
     """How long it is watched. Zero: it is not compared."""

@@ -17,14 +17,12 @@ from gptoss_operator.core.observation import Observation, ObservedChild
 from gptoss_operator.core.placement.decision import Remove
 from gptoss_operator.core.placement.places import ANYWHERE, Place
 from gptoss_operator.core.render.machine import place_of
-from gptoss_runtime.contract import canary_share
+from gptoss_runtime.contract import OPEN_SHARE, canary_share
 
 
 POD_EXPECTED_WITHIN = timedelta(seconds=10)
 """How long the StatefulSet controller may take to create a pod before its absence is a problem."""
 AS_IT_SHOULD_BE: Final = "as it should be"
-FULL_SHARE: Final = 100
-"""Requests that a replica is granted, in percent, which no rollout holds back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +58,7 @@ class Replica:
     def share(self) -> int:
         """Requests that it is granted, in percent of a full share."""
         share = canary_share(self.workload.object.metadata.annotations.traffic) if self.workload else None
-        return FULL_SHARE if share is None else share
+        return OPEN_SHARE if share is None else share
 
     @property
     def place(self) -> Place:
@@ -90,7 +88,7 @@ class NewReplica:
     place: Place
     revision: str
     reason: str
-    share: int = FULL_SHARE
+    share: int = OPEN_SHARE
     replaces: str = ""
     """The `uid` of the replica that leaves for it. Empty: none does."""
 
@@ -105,7 +103,7 @@ class Step:
     revision: str = ""
     place: Place = ANYWHERE
     """What is asked of its machine."""
-    share: int = FULL_SHARE
+    share: int = OPEN_SHARE
     replaces: str = ""
 
 

@@ -12,11 +12,10 @@ from gptoss_operator.api.names import (
     replica_service,
     selector,
 )
-from gptoss_operator.core.fleet import FULL_SHARE
 from gptoss_operator.core.observation import Manifest, Owner
 from gptoss_operator.core.render.common import metadata
 from gptoss_operator.core.render.machine import ANY_MACHINE, Machine
-from gptoss_runtime.contract import Traffic
+from gptoss_runtime.contract import CLOSED_SHARE, OPEN_SHARE, Traffic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,14 +25,14 @@ class Berth:
     slot: int
     revision: str
     machine: Machine = ANY_MACHINE
-    share: int = FULL_SHARE
+    share: int = OPEN_SHARE
     replaces: str = ""
     """The uid of the replica that leaves for it. Empty: none does."""
 
 
 def traffic_of(share: int) -> str:
     """Return what the annotation says of a share in percent."""
-    return str({0: Traffic.CLOSED, FULL_SHARE: Traffic.OPEN}.get(share, share))
+    return str({CLOSED_SHARE: Traffic.CLOSED, OPEN_SHARE: Traffic.OPEN}.get(share, share))
 
 
 def replica_set(owner: Owner, template: Manifest, berth: Berth) -> Manifest:

@@ -8,13 +8,13 @@ from typing import Final
 from gptoss_operator.api.names import REPLICA_CONTAINER
 from gptoss_operator.api.status import Reason
 from gptoss_operator.core.fate import Fate
-from gptoss_operator.core.fleet import FULL_SHARE, Replica, replaced_by
+from gptoss_operator.core.fleet import Replica, replaced_by
 from gptoss_operator.core.health import PodState, condition_since, holds
 from gptoss_operator.core.observation import Observation
 from gptoss_operator.core.placement.places import ANYWHERE, Place
 from gptoss_operator.core.rollout.gates import Gate, GateName, first_gates
 from gptoss_operator.core.scaling.load import known
-from gptoss_runtime.contract import ExitCode, Phase
+from gptoss_runtime.contract import OPEN_SHARE, ExitCode, Phase
 
 
 ENDS_ALLOWED: Final = 2
@@ -50,7 +50,7 @@ class Member:
     place: Place = ANYWHERE
     replaces: int | None = None
     """Slot of the replica that leaves for this one, while both exist. None: it replaces none, or that one is gone."""
-    share: int = FULL_SHARE
+    share: int = OPEN_SHARE
     """Requests that it is granted, in percent of a full share. Zero: it is closed."""
     machine: Machine = Machine.HAS
     since: float = 0.0
@@ -76,7 +76,7 @@ class Member:
     @property
     def is_open(self) -> bool:
         """Whether it gets its full share."""
-        return self.share >= FULL_SHARE
+        return self.share >= OPEN_SHARE
 
     @property
     def waits(self) -> bool:
@@ -135,10 +135,10 @@ def _trouble(replica: Replica, gates: Sequence[Gate]) -> Trouble | None:
         return Trouble(reason=judgement.reason, message=judgement.message)
     ends, died = _ends(replica)
     # One that was let in may have met a bad request, or bad hardware. Before, there is no such excuse.
-    if ends > (0 if died and replica.share < FULL_SHARE else ENDS_ALLOWED - died):
+    if ends > (0 if died and replica.share < OPEN_SHARE else ENDS_ALLOWED - died):
         times = "once" if ends == 1 else f"{ends} times"
         return Trouble(reason=judgement.reason, message=f"its server ended {times}: {judgement.message}")
-    if replica.share >= FULL_SHARE:
+    if replica.share >= OPEN_SHARE:
         return None
     if judgement.reason is Reason.UNHEALTHY_REPLICA:
         return Trouble(reason=judgement.reason, message=judgement.message)

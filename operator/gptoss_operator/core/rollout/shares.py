@@ -1,21 +1,17 @@
 """Which replicas are let in: who gets no requests, a canary's share, or a full one."""
 
 from collections.abc import Mapping
-from typing import Final
 
 from gptoss_operator.api.rollout import CanarySpec, Strategy
-from gptoss_operator.core.fleet import FULL_SHARE as FULL
 from gptoss_operator.core.rollout.gates import passed_all
 from gptoss_operator.core.rollout.members import Member
 from gptoss_operator.core.rollout.situation import Situation
-
-
-CLOSED: Final = 0
+from gptoss_runtime.contract import CLOSED_SHARE, OPEN_SHARE
 
 
 def share_at_first(s: Situation) -> int:
     """Return the share that a replica of the goal is made with."""
-    return FULL if s.trusted or not s.hears else CLOSED
+    return OPEN_SHARE if s.trusted or not s.hears else CLOSED_SHARE
 
 
 def shares_of(canary: CanarySpec, s: Situation) -> Mapping[int, int]:
@@ -25,7 +21,7 @@ def shares_of(canary: CanarySpec, s: Situation) -> Mapping[int, int]:
     nor the one that serves, none is let in.
     """
     switched = _is_switched(s)
-    wished = {m.slot: CLOSED if switched else FULL for m in s.old if m.revision == s.keep}
+    wished = {m.slot: CLOSED_SHARE if switched else OPEN_SHARE for m in s.old if m.revision == s.keep}
     wished |= {m.slot: _share(canary, s, m) for m in s.new}
     now = {m.slot: m.share for m in s.members}
     return {slot: share for slot, share in sorted(wished.items()) if share != now[slot]}
@@ -33,19 +29,19 @@ def shares_of(canary: CanarySpec, s: Situation) -> Mapping[int, int]:
 
 def is_canary(member: Member) -> bool:
     """Return whether it has a part of a share."""
-    return CLOSED < member.share < FULL
+    return CLOSED_SHARE < member.share < OPEN_SHARE
 
 
 def _share(canary: CanarySpec, s: Situation, member: Member) -> int:
-    if member.is_open or share_at_first(s) == FULL:
-        return FULL
+    if member.is_open or share_at_first(s) == OPEN_SHARE:
+        return OPEN_SHARE
     if not passed_all(member.gates):
         return member.share
     if s.proven:
-        return FULL if s.pace.strategy is not Strategy.BLUE_GREEN or _all_passed(s) else CLOSED
+        return OPEN_SHARE if s.pace.strategy is not Strategy.BLUE_GREEN or _all_passed(s) else CLOSED_SHARE
     compared = canary.hold_seconds > 0 and any(m.serving for m in s.old)
     if not compared or (s.canary is not None and s.canary.passed):
-        return FULL
+        return OPEN_SHARE
     return canary.traffic_percent
 
 
