@@ -93,26 +93,26 @@ class Recorder:
 
     def most(self, name: str, revision: str, *, kind: str = "StatefulSet") -> int:
         """Return how many StatefulSets or pods of a revision have been there at once, at most."""
-        return max((len(_of(now, kind, name, revision)) for now in self._moments(0)), default=0)
+        return max((len(_of(now, kind, name, revision)) for _, now in self.moments(0)), default=0)
 
     def least_ready(self, name: str, since: int) -> int:
         """Return how many pods that stay have been ready at once, at least, from the mark `since` on."""
-        return min(sum(is_ready(pod) for pod in _of(now, "Pod", name, None)) for now in self._moments(since))
+        return min(sum(is_ready(pod) for pod in _of(now, "Pod", name, None)) for _, now in self.moments(since))
 
     def since(self, mark: int, kind: str) -> Sequence[Change]:
         """Return what happened to objects of a kind since a mark."""
         with self._changed:
             return [change for change in self._changes[mark:] if change.kind == kind]
 
-    def _moments(self, since: int) -> Iterator[Mapping[tuple[str, str], Obj]]:
-        """Yield what there was after each change from the mark `since` on."""
+    def moments(self, since: int) -> Iterator[tuple[Change, Mapping[tuple[str, str], Obj]]]:
+        """Yield each change from the mark `since` on, and what there was then, by kind and name."""
         now: dict[tuple[str, str], Obj] = {}
         with self._changed:
             changes = list(self._changes)
         for number, change in enumerate(changes, 1):
             _put(now, change)
             if number >= since:
-                yield now
+                yield change, now
 
     def _told(self) -> str:
         objects = (obj for (kind, _), obj in self._now.items() if kind == "GptOssDeployment")

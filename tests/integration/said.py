@@ -9,6 +9,7 @@ import itertools
 import json
 import sys
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,6 +20,11 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     directory = Path()
     numbers = itertools.count(1)
+
+    def handle(self) -> None:
+        # An operator that is killed says no goodbye.
+        with suppress(ConnectionResetError):
+            super().handle()
 
     def do_GET(self) -> None:
         body = b""
