@@ -174,10 +174,12 @@ def _hold(scene: Scene, revisions: Revisions, policy: RolloutPolicy) -> Hold | N
 def _leaves(replica: Replica, goal: str, scene: Scene) -> bool:
     """Return whether a replica of another revision that was removed still holds its GPUs, on a machine that stays."""
     pod = replica.pod
-    ends_at = pod.metadata.deletion_timestamp if pod else None
-    if replica.exists or pod is None or ends_at is None or pod.metadata.labels.get(LABEL_REVISION) == goal:
+    if replica.exists or pod is None or pod.metadata.labels.get(LABEL_REVISION) == goal:
         return False
-    return scene.now - ends_at < LEAVES_WITHIN and not _is_on_dead_node(pod, scene.seen, scene.now)
+    ends_at = pod.metadata.deletion_timestamp
+    # The garbage collector takes a moment to come to a pod whose StatefulSet is gone. One that was orphaned stays.
+    leaves = bool(pod.metadata.owner_references) if ends_at is None else scene.now - ends_at < LEAVES_WITHIN
+    return leaves and not _is_on_dead_node(pod, scene.seen, scene.now)
 
 
 def _is_on_dead_node(pod: Pod, seen: Observation, now: datetime) -> bool:
