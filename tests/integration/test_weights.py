@@ -79,6 +79,18 @@ def end(user: Kubectl, pod: str, exit_code: int, message: str = "") -> None:
     user("patch", "pod", pod, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
 
 
+def give_up(user: Kubectl) -> None:
+    """Let the Job's controller try no further, as after its last attempt."""
+    (job,) = jobs(user)
+    gives_up = {"type": "FailureTarget", "status": "True", "reason": "BackoffLimitExceeded", "message": "no more"}
+    patch = json.dumps({"status": {"conditions": [gives_up]}})
+    user("patch", "job", job, "--subresource=status", "--type=merge", "-p", patch)
+
+
+def rolled_out(obj: dict[str, Any]) -> bool:
+    return settled(obj) and obj["status"]["currentRevision"] == obj["status"]["revision"]
+
+
 def look_again(user: Kubectl, operator: OperatorProcess) -> None:
     """Let the operator make passes until one writes nothing."""
     passes = operator.quiet_passes()
@@ -144,28 +156,33 @@ def test_replicas_start_when_the_job_has_filled_the_claim_though_the_operator_wa
 
 
 @pytest.mark.usefixtures("volume", "running")
-def test_a_fetch_that_fails_is_explained_and_another_spec_is_another_job(user: Kubectl) -> None:
+def test_a_revision_whose_weights_find_no_room_replaces_nothing_until_somebody_deletes_the_job(user: Kubectl) -> None:
     user.apply(deployment(replicas=1, cache=MADE, pod=RUNS_ON))
     end(user, fetching_pod(user), 0)
     settle(user)
-    runs = user.items("statefulsets")[0]["metadata"]["generation"]
+    (runs,) = user.items("statefulsets")
 
     user("patch", "gptoss", "chat", "--type=merge", "-p", json.dumps({"spec": {"model": OTHER_WEIGHTS}}))
-    words = "the order is bad: spec.model.source.huggingFace.repository"
-    end(user, fetching_pod(user), 64, words)
-    message = wait_for(user, "Stalled", "True", "WeightsFetchFailed")
+    words = "/cache/me--mine is full: make the volume larger"
+    end(user, fetching_pod(user), 70, words)
+    give_up(user)
+    message = wait_for(user, "Stalled", "True", "RolledBack")
     (failed,) = jobs(user)
     assert words in message
     assert f"delete Job {failed}" in message
-    assert user.items("statefulsets")[0]["metadata"]["generation"] == runs, "what runs is left alone"
+    status = user.json("get", "gptoss", "chat")["status"]
+    assert (status["refusedRevision"]["reason"], status["ready"]) == ("WeightsFetchFailed", "1/1")
+    (still,) = user.items("statefulsets")
+    assert still["metadata"]["uid"] == runs["metadata"]["uid"], "what runs is left alone"
 
-    user("patch", "gptoss", "chat", "--type=merge", "-p", json.dumps({"spec": {"pod": {"labels": {"try": "again"}}}}))
-    eventually(lambda: failed not in jobs(user), "the failed Job is gone")
+    user("delete", "job", failed)
     pod = fetching_pod(user)
-    eventually(lambda: len(user.items("pods", "-l", "batch.kubernetes.io/job-name")) == 1, "and its pods with it")
+    eventually(lambda: len(user.items("pods", "-l", "batch.kubernetes.io/job-name")) == 1, "its pods went with it")
     end(user, pod, 0)
-    eventually(lambda: settled(user.json("get", "gptoss", "chat")), "replicas have the new weights")
+    eventually(lambda: rolled_out(user.json("get", "gptoss", "chat")), "replicas have the new weights")
     assert condition(user.json("get", "gptoss", "chat"), "ModelCached")["status"] == "True"
+    (now,) = user.items("statefulsets")
+    assert now["metadata"]["uid"] != runs["metadata"]["uid"]
 
 
 @pytest.mark.usefixtures("volume", "running")
