@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 CLUSTER ?= gptoss
 READY := $(VENV)/.ready
+ROLLOUT := test_6_rollout.py
 
-.PHONY: help demo test e2e bench-gateway bench-runtime bench-signals bench-autoscaling simulate lint format crds docs cluster-up cluster-down clean
+.PHONY: help demo test e2e e2e-rollout bench-gateway bench-runtime bench-signals bench-autoscaling simulate lint format crds docs cluster-up cluster-down clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -25,7 +26,10 @@ test: $(READY)  ## unit, property and integration tests, the latter on a real AP
 	$(BIN)/python -m pytest tests
 
 e2e: $(READY)  ## real pods, a real vLLM, on a cluster of this project's own
-	$(BIN)/python -m pytest e2e/replica e2e/scenarios --timeout 900
+	$(BIN)/python -m pytest e2e/replica e2e/scenarios --ignore-glob='*/$(ROLLOUT)' --timeout 900
+
+e2e-rollout: $(READY)  ## a model is upgraded under load, and what fails goes back; real pods, about 12 minutes
+	$(BIN)/python -m pytest e2e/scenarios/$(ROLLOUT)
 
 bench-gateway: $(READY)  ## the gateway beside other routers, in front of simulated replicas; about 12 minutes
 	$(BIN)/python -m e2e.bench.gateway

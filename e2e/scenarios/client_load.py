@@ -8,6 +8,8 @@
     python3 - streams URL MODEL STREAMS TOKENS [STOP]
         all at once, each with TOKENS tokens; with STOP, each thread begins a new stream as long as the file STOP is
         not there
+    python3 - chats URL MODEL THREADS SECONDS STOP
+        chats by THREADS threads, each begins a new one as long as the file STOP is not there, and within SECONDS
 
 Prints one JSON document. Each thread whose stream has its first token or has ended, or that has sent a request, adds
 its number to `/tmp/begun-KIND`, a line each time.
@@ -23,6 +25,7 @@ import urllib.parse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 
 REQUEST_SECONDS = 400
@@ -33,10 +36,16 @@ ENOUGH_ERRORS = 5
 BEGUN = "/tmp/begun-"  # noqa: S108 - in the client's pod, which nobody else is in
 PROMPT_TOKENS = 64
 """What vLLM keeps of a prompt, so that the size of the request does not change what it computes."""
+CHAT_TOKENS = 256
+"""More than a chat with the tiny model takes."""
+TEXT_LENGTH = 20
+"""Letters that are kept of an answer: they tell the tiny models apart."""
 
 
 class Request:
     """One request, and what became of it."""
+
+    path = "/completions"
 
     def __init__(self, url: str, model: str, tokens: int, *, stream: bool = False, prompt: str = "Hello") -> None:
         self.url = urllib.parse.urlsplit(url)
@@ -52,6 +61,10 @@ class Request:
         """The finish reason, or the status or the exception that came instead."""
         self.tokens = 0
         """Events with text that came, of a stream."""
+        self.text = ""
+        """The answer's beginning."""
+        self.began = 0.0
+        """In seconds since 1970."""
         self.comments: list[str] = []
         self.on_token: Callable[[], object] = lambda: None
         """Called for the first event with text."""
@@ -59,8 +72,9 @@ class Request:
     def run(self) -> None:
         link = http.client.HTTPConnection(self.url.hostname or "", self.url.port, timeout=REQUEST_SECONDS)
         headers = {"content-type": "application/json"}
+        self.began = time.time()
         try:
-            link.request("POST", f"{self.url.path}/completions", json.dumps(self.body), headers)
+            link.request("POST", f"{self.url.path}{self.path}", json.dumps(self.body), headers)
             self.read(link.getresponse())
         except (OSError, http.client.HTTPException) as error:
             self.end = repr(error)
@@ -74,7 +88,12 @@ class Request:
             for line in response:
                 self.take(line.decode().strip())
         else:
-            self.end = json.loads(response.read())["choices"][0]["finish_reason"]
+            choice = json.loads(response.read())["choices"][0]
+            self.keep(choice)
+            self.end = choice["finish_reason"]
+
+    def keep(self, choice: dict[str, Any]) -> None:
+        self.text = (self.text + choice["text"])[:TEXT_LENGTH]
 
     def take(self, line: str) -> None:
         if line.startswith(":"):
@@ -88,8 +107,31 @@ class Request:
         self.tokens += 1
         if self.tokens == 1:
             self.on_token()
-        if event["choices"] and event["choices"][0].get("finish_reason"):
-            self.end = event["choices"][0]["finish_reason"]
+        for choice in event["choices"]:
+            self.keep(choice)
+            self.end = choice.get("finish_reason") or self.end
+
+    @property
+    def answer(self) -> tuple[float, str, str]:
+        return round(self.began, 3), self.text, self.end
+
+
+class Chat(Request):
+    """A request in harmony, which ends by itself."""
+
+    path = "/chat/completions"
+
+    def __init__(self, url: str, model: str) -> None:
+        super().__init__(url, model, CHAT_TOKENS)
+        self.body = {
+            "model": model,
+            "messages": [{"role": "user", "content": "Hello"}],
+            "max_completion_tokens": CHAT_TOKENS,
+            "stream": False,
+        }
+
+    def keep(self, choice: dict[str, Any]) -> None:
+        self.text = (choice["message"]["content"] or "")[:TEXT_LENGTH]
 
 
 def completions(
@@ -146,7 +188,23 @@ def streams(url: str, model: str, count: int, tokens: int, stop: str = "") -> di
         "begun": sum(request.tokens > 0 for request in requests),
         "commented": sum(bool(request.comments) for request in requests),
         "comments": sorted({comment for request in requests for comment in request.comments}),
+        "answers": [request.answer for request in requests],
     }
+
+
+def chats(url: str, model: str, count: int, seconds: float, stop: str) -> dict[str, object]:
+    answers: list[tuple[float, str, str]] = []
+    deadline = time.monotonic() + seconds
+
+    def work(thread: int) -> None:
+        while time.monotonic() < deadline and not Path(stop).exists():
+            chat = Chat(url, model)
+            mark("chats", thread)
+            chat.run()
+            answers.append(chat.answer)
+
+    together([partial(work, thread) for thread in range(count)])
+    return {"answers": answers}
 
 
 def mark(kind: str, thread: int) -> None:
@@ -170,6 +228,8 @@ def main() -> None:
             result = streams(url, model, int(count), int(bound), *more)
         case "at-once":
             result = at_once(url, model, int(count), int(bound))
+        case "chats":
+            result = chats(url, model, int(count), float(bound), *more)
         case _:
             options = dict(zip(("threads", "largest"), map(int, more), strict=False))
             result = completions(url, model, int(count), float(bound), **options)

@@ -44,7 +44,7 @@ def threads_begun(kubectl: Kubectl, kind: str) -> int:
 
 def forget_begun(kubectl: Kubectl) -> None:
     """Let the client's threads count anew."""
-    kubectl("exec", "client", "--", "rm", "-f", *(f"{BEGUN}{kind}" for kind in ("streams", "completions")))
+    kubectl("exec", "client", "--", "rm", "-f", *(f"{BEGUN}{kind}" for kind in ("streams", "completions", "chats")))
 
 
 class Background:

@@ -44,11 +44,11 @@ def test_requests_flow_while_the_operator_is_absent_and_an_engine_dies(stack: St
     eventually(lambda: not system.items("pods", "-l", OPERATOR), "the operator is gone", seconds=60)
     try:
         requests = Background(load, "completions", URL, MODEL, 400, 60)
-        victim = chat.json("get", "pod", "chat-r0-0")
-        before = restarts(chat, "chat-r0-0")
-        kill_in_pod(victim["metadata"]["uid"], "EngineCore")
-        eventually(lambda: restarts(chat, "chat-r0-0") > before, "the container starts again", seconds=60)
-        ended = chat.json("get", "pod", "chat-r0-0")["status"]["containerStatuses"][0]["lastState"]["terminated"]
+        victim, uid = next(iter(uids(chat, REPLICAS).items()))
+        before = restarts(chat, victim)
+        kill_in_pod(uid, "EngineCore")
+        eventually(lambda: restarts(chat, victim) > before, "the container starts again", seconds=60)
+        ended = chat.json("get", "pod", victim)["status"]["containerStatuses"][0]["lastState"]["terminated"]
         assert ended["exitCode"] == 71
         result = requests.wait()
         assert result["errors"] == []
@@ -102,7 +102,7 @@ def address_of_service(kubectl: Kubectl) -> str:
 def test_scaling_down_cuts_no_stream(chat: Kubectl, load: Load) -> None:
     chat("scale", "gptoss", "chat", "--replicas=3")
     until(chat, "chat", settled, timeout_seconds=START_SECONDS, show=False)
-    assert sorted(uids(chat, REPLICAS)) == ["chat-r0-0", "chat-r1-0", "chat-r2-0"]
+    assert len(uids(chat, REPLICAS)) == 3
     streams = Background(load, "streams", URL, MODEL, 6, 800)
     eventually(lambda: running(chat) >= 6, "all streams run", seconds=60)
     chat("scale", "gptoss", "chat", "--replicas=1")

@@ -64,7 +64,7 @@ def test_replicas_are_replaced_under_live_streams(full: Kubectl, load: Load) -> 
     with lasting_streams(full, load, url=URL, model=MODEL, count=STREAMS, tokens=TOKENS) as streams:
         requests = Background(load, "completions", URL, MODEL, 1000, 120)
         # It stays: to take it away would replace them all once more.
-        patch = json.dumps({"spec": {"pod": {"annotations": {"example.com/roll-after": min(before.values())}}}})
+        patch = json.dumps({"spec": {"rollout": {"trigger": min(before.values())}}})
         full("patch", "gptoss", "chat", "--type=merge", "-p", patch)
         eventually(lambda: replaced(full, REPLICAS, before), "all replicas are new", seconds=ROLL_SECONDS)
     check(streams, requests)

@@ -11,7 +11,7 @@ import pytest
 
 from e2e.children import eventually
 from e2e.kubectl import Kubectl
-from e2e.scenarios.conftest import MODEL, NAMESPACE, START_SECONDS, Load, deployment
+from e2e.scenarios.conftest import ENGINE, MODEL, NAMESPACE, START_SECONDS, Load, deployment
 from e2e.scenarios.pods import Background, uids
 from e2e.stack import OPERATOR_NAMESPACE, RELEASE, Stack
 from e2e.watch import condition, settled, until
@@ -70,7 +70,7 @@ def elastic(stack: Stack, user: Kubectl) -> Iterator[Kubectl]:
     user.apply(
         deployment(
             NAME,
-            engine={"maxModelLen": 4096, "maxNumSeqs": AT_ONCE},
+            engine={**ENGINE, "maxNumSeqs": AT_ONCE},
             scaling={
                 "minReplicas": 0,
                 "maxReplicas": 2,
