@@ -2,9 +2,12 @@
 
 import asyncio
 import base64
+import ctypes
+import os
+import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +23,8 @@ from tests.integration.tls import let_connections_end
 WRITES = frozenset({"POST", "PATCH", "PUT", "DELETE"})
 HOP_BY_HOP = frozenset({"connection", "transfer-encoding", "content-length", "content-encoding", "host"})
 STOP_SECONDS = 10
+CLONE_NEWNET = 0x40000000
+"""Of setns(2): the file is a network namespace."""
 
 
 @dataclass
@@ -32,19 +37,25 @@ class Strike:
     """Strike instead of forwarding it; else after the API server has done it, instead of answering."""
     act: Callable[[], None] = lambda: None
     """What to do: kill the operator."""
+    after: Callable[[str, bytes], bool] = lambda _write, _answer: False
+    """Strike as well after a write for which this holds, by `METHOD path` and what the API server answers."""
     writes: list[str] = field(default_factory=list)
     """Every write that came, as `METHOD path`."""
 
 
 @contextmanager
-def proxied(cluster: Cluster, directory: Path, strike: Strike) -> Iterator[Path]:
-    """Yield a kubeconfig whose server is the proxy; the proxy ends with the block."""
+def proxied(cluster: Cluster, directory: Path, strike: Strike, *, inside: bool = False) -> Iterator[Path]:
+    """Yield a kubeconfig whose server is the proxy; the proxy ends with the block.
+
+    `inside`: for an operator in the cluster's own network.
+    """
     source = yaml.safe_load(Path(cluster.kubeconfig).read_text())
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     proxy = _Proxy(source, directory, strike)
-    port = asyncio.run_coroutine_threadsafe(proxy.start(), loop).result(STOP_SECONDS)
+    listener = _listening(cluster.network if inside else None)
+    port = asyncio.run_coroutine_threadsafe(proxy.start(listener), loop).result(STOP_SECONDS)
     kubeconfig = directory / "proxied.kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(_plain(port)))
     try:
@@ -62,7 +73,7 @@ class _Proxy:
         self.tls = _client_tls(kubeconfig, directory)
         self.strike = strike
 
-    async def start(self) -> int:
+    async def start(self, listener: socket.socket) -> int:
         self.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=self.tls, limit=0),
             timeout=aiohttp.ClientTimeout(total=None),
@@ -72,7 +83,7 @@ class _Proxy:
         app.router.add_route("*", "/{path:.*}", self.handle)
         self.runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await self.runner.setup()
-        site = web.TCPSite(self.runner, "127.0.0.1", 0)
+        site = web.SockSite(self.runner, listener)
         await site.start()
         port: int = self.runner.addresses[0][1]
         return port
@@ -90,17 +101,17 @@ class _Proxy:
         hit = number and number == self.strike.at
         if hit and self.strike.before:
             return self.hit(request)
-        headers = {k: v for k, v in request.headers.items() if k.lower() not in HOP_BY_HOP}
         # An empty body would get a content type, which the API server refuses.
         body = await request.read() or None
         async with self.session.request(
-            request.method, f"{self.server}{request.raw_path}", headers=headers, data=body
+            request.method, f"{self.server}{request.raw_path}", headers=_kept(request.headers), data=body
         ) as answer:
-            if hit:
-                await answer.read()
-                return self.hit(request)
-            kept = {k: v for k, v in answer.headers.items() if k.lower() not in HOP_BY_HOP}
-            response = web.StreamResponse(status=answer.status, headers=kept)
+            if number:
+                text = await answer.read()
+                if hit or self.strike.after(self.strike.writes[number - 1], text):
+                    return self.hit(request)
+                return web.Response(status=answer.status, headers=_kept(answer.headers), body=text)
+            response = web.StreamResponse(status=answer.status, headers=_kept(answer.headers))
             await response.prepare(request)
             async for chunk in answer.content.iter_any():
                 await response.write(chunk)
@@ -112,6 +123,31 @@ class _Proxy:
         if request.transport:
             request.transport.abort()
         return web.Response(status=503)
+
+
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.lower() not in HOP_BY_HOP}
+
+
+def _listening(network: str | None) -> socket.socket:
+    """Return a socket on a port of the loopback address in a network namespace; None: in the one of this process.
+
+    A thread can be in another one, and a socket stays where it was made.
+    """
+    made: list[socket.socket] = []
+
+    def make() -> None:
+        if network is not None:
+            descriptor = os.open(network, os.O_RDONLY)
+            if ctypes.CDLL(None, use_errno=True).setns(descriptor, CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), f"cannot enter {network}")
+            os.close(descriptor)
+        made.append(socket.create_server(("127.0.0.1", 0)))
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    return made[0]
 
 
 def _plain(port: int) -> dict[str, object]:

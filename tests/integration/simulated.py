@@ -75,8 +75,10 @@ def simulated_traffic(cluster: Cluster, user: Kubectl, scratch: Path) -> Iterato
 
 
 @contextmanager
-def hearing_operator(cluster: Cluster, namespace: str, log: Path) -> Iterator[None]:
-    """Run an operator that reaches simulated pods, and kill it afterwards."""
+def hearing_operator(
+    cluster: Cluster, namespace: str, log: Path, *, kubeconfig: Path | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run an operator that reaches simulated pods, and kill it afterwards. It is ready, or has died, in between."""
     command = [
         *cluster.enter(),
         sys.executable,
@@ -90,16 +92,19 @@ def hearing_operator(cluster: Cluster, namespace: str, log: Path) -> Iterator[No
         f"--http-port={OPERATOR_PORT}",
         f"--scrape-seconds={SCRAPE_SECONDS}",
     ]
-    environment = {**cluster.environment(), "KUBECONFIG": cluster.inner_kubeconfig}
+    environment = {**cluster.environment(), "KUBECONFIG": str(kubeconfig or cluster.inner_kubeconfig)}
     with (
         log.open("wb") as output,
         subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT) as operator,
     ):
         try:
-            listed = "Everything is listed"
-            eventually(lambda: listed in log.read_text(), "the operator is ready", seconds=READY_SECONDS)
-            yield
+            eventually(lambda: _is_ready(operator, log), "the operator is ready", seconds=READY_SECONDS)
+            yield operator
         finally:
             operator.kill()
             operator.wait(timeout=STOP_SECONDS)
             print(log.read_text())  # noqa: T201 - pytest shows it when the test fails
+
+
+def _is_ready(operator: "subprocess.Popen[bytes]", log: Path) -> bool:
+    return "Everything is listed" in log.read_text() or operator.poll() is not None
