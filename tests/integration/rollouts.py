@@ -22,7 +22,9 @@ MACHINES: Final = "rollout-test"
 POOL: Final = "rollout-pool"
 """Label of those of one deployment of it."""
 DEADLINE_SECONDS: Final = 10
-"""`spec.rollout.progressDeadlineSeconds`, the least that is possible."""
+"""`spec.rollout.progressDeadlineSeconds` where it is to be over: the least that is possible."""
+NO_DEADLINE_SECONDS: Final = 600
+"""The same where it is not, be the machine as busy as it may."""
 HOLD_SECONDS: Final = 2
 PASS_SECONDS: Final = 2.0
 """How often a rollout is looked at."""
@@ -55,16 +57,22 @@ class Stage:
         self.user("patch", "gptoss", name, "--type=merge", "-p", json.dumps({"spec": spec}))
         return mark
 
-    def complete(self, name: str = "chat", *, seconds: float = SETTLE_SECONDS) -> Obj:
+    def rolled_out(self, name: str = "chat", *, seconds: float = SETTLE_SECONDS) -> Obj:
         """Return a deployment as soon as what its spec asks for serves as a whole."""
 
         def done() -> bool:
             obj = self._known(name)
             status = obj.get("status", {})
-            return settled(obj) and status["currentRevision"] == status["revision"] and "rollout" not in status
+            seen = status.get("observedGeneration") == obj["metadata"]["generation"]
+            return seen and status["currentRevision"] == status["revision"] and "rollout" not in status
 
         self.recorder.until(done, f"{name} is rolled out", seconds=seconds)
         return self.recorder.deployment(name)
+
+    def complete(self, name: str = "chat", *, seconds: float = SETTLE_SECONDS) -> Obj:
+        """Return a deployment as soon as it is rolled out and those that were replaced are gone."""
+        self.rolled_out(name, seconds=seconds)
+        return self.settle(name, seconds=seconds)
 
     def refused(self, name: str = "chat", *, seconds: float = SETTLE_SECONDS) -> Obj:
         """Return what its status says of the refused revision as soon as it does."""
@@ -143,7 +151,7 @@ def rolling(
     asked = deployment(
         gpu={"type": "H100-80GB", "nodeSelector": {MACHINES: user.namespace, POOL: pool}},
         tensorParallel=1,
-        rollout={"progressDeadlineSeconds": DEADLINE_SECONDS, "gates": gates, **(rollout or {})},
+        rollout={"progressDeadlineSeconds": NO_DEADLINE_SECONDS, "gates": gates, **(rollout or {})},
         **{"replicas": 2, **spec},
     )
     return {**asked, "metadata": {"name": name}}

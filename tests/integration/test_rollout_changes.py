@@ -110,7 +110,7 @@ def test_what_replicas_need_not_start_again_for_starts_none_again(stage: Stage) 
     stage.user("label", "gptoss", "calm", "team=a")
     stage.change("calm", rollout={"trigger": "now they shall"})
     stage.complete("calm")
-    assert not old["Pod"] & uids(stage.recorder.replicas("calm", kind="Pod"))
+    assert not old["StatefulSet"] & uids(stage.recorder.replicas("calm"))
 
 
 def test_a_deployment_that_is_deleted_in_the_middle_of_a_rollout_leaves_nothing(stage: Stage) -> None:

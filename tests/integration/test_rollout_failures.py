@@ -15,6 +15,7 @@ from tests.integration.recorder import Obj, uids
 from tests.integration.rollouts import (
     DEADLINE_SECONDS,
     DOES_NOT_PULL,
+    NO_DEADLINE_SECONDS,
     PASS_SECONDS,
     SLACK_SECONDS,
     Stage,
@@ -45,6 +46,7 @@ class Bad:
     """Of which the message has these."""
     within_seconds: float = 0.0
     """After which it must be noticed, beside a pass and the slack."""
+    deadline_seconds: int = NO_DEADLINE_SECONDS
 
 
 WAYS = {
@@ -53,6 +55,7 @@ WAYS = {
         reason="ProgressDeadlineExceeded",
         words="its image cannot be had (Back-off pulling image simulated:does-not-pull: manifest unknown)",
         within_seconds=DEADLINE_SECONDS,
+        deadline_seconds=DEADLINE_SECONDS,
     ),
     "no-memory": Bad(
         role=Role(starts=LOADING, ending=Ending(exit_code=137, reason="OOMKilled", times=3)),
@@ -64,6 +67,7 @@ WAYS = {
         reason="ProgressDeadlineExceeded",
         words="vLLM is loading the model",
         within_seconds=DEADLINE_SECONDS,
+        deadline_seconds=DEADLINE_SECONDS,
     ),
     "crash": Bad(
         role=Role(
@@ -130,7 +134,7 @@ def attempts(stage: Stage) -> dict[str, Attempt]:
     """What became of each way. Beside them, a good change of another deployment is rolled out."""
     names = [*WAYS, "good"]
     stage.players.roles |= {f"simulated:{name}": bad.role for name, bad in WAYS.items()}
-    stage.user.apply(*(rolling(stage.user, name, replicas=REPLICAS) for name in names))
+    stage.user.apply(*(rolling(stage.user, name, replicas=REPLICAS, rollout=deadline(name)) for name in names))
     before = {name: stage.settle(name) for name in names}
     old = {name: uids(stage.recorder.replicas(name)) for name in names}
     images = {name: WAYS[name].image or f"simulated:{name}" for name in WAYS}
@@ -141,6 +145,10 @@ def attempts(stage: Stage) -> dict[str, Attempt]:
         name: Attempt(bad=WAYS.get(name, well), before=before[name], old=old[name], mark=marks[name], after=after[name])
         for name in names
     }
+
+
+def deadline(name: str) -> dict[str, int]:
+    return {"progressDeadlineSeconds": WAYS[name].deadline_seconds} if name in WAYS else {}
 
 
 @pytest.mark.parametrize("way", WAYS)
