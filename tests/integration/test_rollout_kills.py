@@ -24,7 +24,7 @@ OURS: Final = "app.kubernetes.io/component=revision"
 REPLICAS: Final = 2
 MOST_LIVES: Final = 40
 MOST_TIMES: Final = 3
-"""How often it dies of a write to the same object. What was removed is only told afterwards, so of that but once."""
+"""How often it dies of a write to the same object."""
 LIFE_SECONDS: Final = 30
 DATES: Final = re.compile(r'"\d{4}-\d\d-\d\dT[^"]*"')
 UIDS: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -57,8 +57,7 @@ def live(cluster: Cluster, stage: Stage, name: str, directory: Path, struck: lis
     began = int(listed["metadata"]["resourceVersion"])
 
     def falls_now(write: str, answer: bytes) -> bool:
-        often = 1 if write.startswith("DELETE") else MOST_TIMES
-        falls = f"/{name}" in write and has_changed(write, answer, began) and struck.count(write) < often
+        falls = f"/{name}" in write and has_changed(write, answer, began) and struck.count(write) < MOST_TIMES
         struck.extend([write] * falls)
         return falls
 

@@ -248,3 +248,12 @@ def test_a_dry_run_rolls_nothing_and_fails_nothing() -> None:
     world.tick(80)
     assert world.uids() == running
     assert "refusedRevision" not in world.status
+
+
+def test_a_refusal_is_written_down_before_anything_is_done_for_it() -> None:
+    world = a_world()
+    world.upgrade("server:2", Behaviour(answers=False))
+    while not any(plan.status and plan.status.refused_revision for plan in world.plans):
+        plan = world.tick()
+    assert (plan.applies, plan.deletes, plan.annotates) == ((), (), ())
+    assert plan.look_again_in_seconds == 0.1

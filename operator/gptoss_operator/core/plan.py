@@ -52,6 +52,7 @@ from gptoss_operator.core.weights import Weights, decide_weights
 from gptoss_operator.errors import InvalidSpec
 
 
+AT_ONCE_SECONDS: Final = 0.1
 ROLLING_SECONDS: Final = 2.0
 """How often a rollout is looked at: deadlines and holds end without an event."""
 RESTING_SECONDS: Final = 30.0
@@ -273,6 +274,8 @@ def _gateway_view(spec: GptOssSpec, seen: Observation, now: datetime) -> Gateway
 
 def _look_again(replicas: Sequence[Replica], seen: Observation, now: datetime, rollout: Rollout) -> float | None:
     """Return when a rollout has to be looked at, or a pod that does not come becomes a problem, without an event."""
+    if rollout.refused_now:
+        return AT_ONCE_SECONDS
     if rollout.status is not None:
         return RESTING_SECONDS if rollout.wait in (Wait.PAUSE, Wait.WINDOW) else ROLLING_SECONDS
     if any(replica.exists and replica.pod is None for replica in replicas):

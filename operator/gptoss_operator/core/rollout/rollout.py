@@ -50,6 +50,8 @@ class Rollout:
     """The revision that has come to serve as a whole. Empty: none has yet."""
     memory: CanaryMemory
     wait: Wait = Wait.NOTHING
+    refused_now: bool = False
+    """Whether a revision was refused in this pass. What follows from it is done in the next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,7 @@ class Scene:
 
 
 def decide_rollout(scene: Scene, revisions: Revisions) -> Rollout:
-    """Return what is done. A revision that fails is refused, and the way back begins in the same pass."""
+    """Return what is done. A revision that fails is refused, and the way back begins in the next pass."""
     if revisions.refused is not None and _is_mended(revisions.refused, scene.weights):
         revisions = replace(revisions, refused=None, goal=revisions.wanted)
     spec, removes = scene.spec, scene.decided.placement.removes
@@ -83,6 +85,8 @@ def decide_rollout(scene: Scene, revisions: Revisions) -> Rollout:
         go_back = policy.auto_rollback and revisions.can_go_back
         revisions = revisions.refuse(_refused(scene, revisions, failure), go_back=go_back)
         situation, step = _decided(scene, revisions, members, policy, None)
+        # Written down before anything is done for it: a process that dies in between must not try it once more.
+        step = RolloutStep(reason=step.reason, of_goal=step.of_goal)
     return Rollout(
         revisions=revisions,
         creates=_creates(scene, revisions, situation, step),
@@ -92,6 +96,7 @@ def decide_rollout(scene: Scene, revisions: Revisions) -> Rollout:
         keep=revisions.goal if step.complete else revisions.keep,
         memory=memory,
         wait=step.wait,
+        refused_now=failure is not None,
     )
 
 
