@@ -27,15 +27,15 @@ def list_gpus(cluster: Cluster) -> dict[str, bool]:
     return {name: name not in unhealthy for name in gpu_names(GPUS)}
 
 
-def set_health(cluster: Cluster, gpu: str, *, healthy: bool) -> None:
-    """Change one GPU and return when the node says so.
+def set_health(cluster: Cluster, *names: str, healthy: bool) -> None:
+    """Change GPUs and return when the node says so.
 
     Raises `ClusterError` when there is no such GPU, or when the node does not follow within 30 s.
     """
     gpus = list_gpus(cluster)
-    if gpu not in gpus:
-        raise ClusterError(f"there is no simulated GPU {gpu!r}; there are {', '.join(gpus)}")
-    gpus[gpu] = healthy
+    if unknown := [name for name in names if name not in gpus]:
+        raise ClusterError(f"there is no simulated GPU {unknown[0]!r}; there are {', '.join(gpus)}")
+    gpus |= dict.fromkeys(names, healthy)
     file = Places(name=cluster.name).gpu_health
     draft = file.with_suffix(".draft")
     draft.write_text("".join(f"{name}\n" for name, good in gpus.items() if not good))
