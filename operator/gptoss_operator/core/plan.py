@@ -6,27 +6,19 @@ from datetime import datetime
 from typing import Any, Final
 
 from gptoss_operator.api.names import COMPONENT_REPLICA, selector
-from gptoss_operator.api.spec import GptOssSpec, gpus_of_replica, served_name
+from gptoss_operator.api.spec import GptOssSpec, served_name
 from gptoss_operator.api.status import ConditionType, GptOssStatus, Reason
 from gptoss_operator.core.actions import Note, Plan
 from gptoss_operator.core.capacity import decide_parallelism, planned_for
 from gptoss_operator.core.changes import applies_of, leftovers, replica_deletes, traffic_told
 from gptoss_operator.core.checks import check
-from gptoss_operator.core.conditions import GatewayView, answering, assess, dated, refused
+from gptoss_operator.core.conditions import Finding, GatewayView, answering, assess, dated, refused
 from gptoss_operator.core.conditions_rollout import rollout_view
 from gptoss_operator.core.conditions_scaling import scaling_findings
-from gptoss_operator.core.decide import decide
-from gptoss_operator.core.fleet import (
-    POD_EXPECTED_WITHIN,
-    Action,
-    Replica,
-    Step,
-    decide_fleet,
-    held,
-    replicas_of,
-)
+from gptoss_operator.core.decisions import Decisions, decide_all
+from gptoss_operator.core.fleet import POD_EXPECTED_WITHIN, Action, Step, replicas_of
 from gptoss_operator.core.health import PENDING_TOO_LONG, PodState, judge
-from gptoss_operator.core.history import keep_history, recall_week
+from gptoss_operator.core.history import keep_history
 from gptoss_operator.core.memory import Memory, remembered
 from gptoss_operator.core.notes import notes_of, notes_of_dry_run
 from gptoss_operator.core.objects import Pod
@@ -38,17 +30,14 @@ from gptoss_operator.core.render.service import client_url
 from gptoss_operator.core.render.statefulset import Berth, replica_set
 from gptoss_operator.core.render.weights import cache_claim
 from gptoss_operator.core.rollout.history import history_of
-from gptoss_operator.core.rollout.progress import is_rolling
-from gptoss_operator.core.rollout.revisions import find_revisions, resolved_defaults
-from gptoss_operator.core.rollout.rollout import Rollout, Scene, decide_rollout
 from gptoss_operator.core.rollout.situation import Wait
 from gptoss_operator.core.scaling.decision import Limit
 from gptoss_operator.core.secrets import missing_secrets, tell_of_keys
 from gptoss_operator.core.shared import by_key, shared_children
 from gptoss_operator.core.summary import counted, reason_of
-from gptoss_operator.core.templates import find_templates, kept_records, with_defaults
+from gptoss_operator.core.templates import kept_records
 from gptoss_operator.core.told import calm, terms_of, told
-from gptoss_operator.core.weights import Weights, decide_weights
+from gptoss_operator.core.weights import Weights
 from gptoss_operator.errors import InvalidSpec
 
 
@@ -79,126 +68,89 @@ def make_plan(
     parallelism = decide_parallelism(spec, was.tensor_parallel if was else None, seen.nodes, accepted=accepted)
     if parallelism.refusal:
         return _refuse(parallelism.refusal, before, seen, now, memory=memory, reason=Reason.DOES_NOT_FIT)
-    replicas = replicas_of(seen, now)
-    revisions = find_revisions(
-        spec,
-        before=before,
-        seen=seen,
-        replicas=replicas,
-        tensor_parallel=parallelism.tensor_parallel,
-        options=options,
+    decisions = decide_all(
+        spec, parallelism, before=before, seen=seen, options=options, memory=memory or remembered(before, now), now=now
     )
-    served = with_defaults(spec, revisions.resolved)
-    used = {r.revision for r in replicas if r.exists}
-    templates = find_templates(served, revisions, used, seen, options)
-    gpus = gpus_of_replica(spec, parallelism.tensor_parallel)
-    known_memory = recall_week(memory or remembered(before, now), seen)
-    decided = decide(
-        spec,
-        seen=seen,
-        replicas=replicas,
-        goal=revisions.goal,
-        rolling=is_rolling(before.rollout, used - {revisions.goal}),
-        gpus=gpus,
-        options=options,
-        before=before,
-        memory=known_memory,
-        now=now,
-    )
-    image = revisions.resolved.image
-    weights = decide_weights(served, image, before=before, seen=seen, options=options, now=now)
-    scene = Scene(
-        spec=spec,
-        seen=seen,
-        replicas=replicas,
-        decided=decided,
-        weights=weights,
-        before=before,
-        gpus=gpus,
-        canary=known_memory.canary,
-        now=now,
-    )
-    rollout = decide_rollout(scene, revisions)
-    revisions = rollout.revisions
-    steps = decide_fleet(rollout.creates, rollout.removes, replicas, rollout.shares)
-    usable = templates.without(revisions.wanted) if weights.hold_back else templates.by_revision
-    steps = held(steps, usable)
-    dry_run = spec.mode == "DryRun"
-    history, kept = keep_history(spec, seen, decided.memory, now)
-    kept = replace(kept, canary=rollout.memory)
-    known = not parallelism.guessed or any(r.ready for r in replicas)
-    resolved = resolved_defaults(
-        spec,
-        before,
-        revisions.resolved,
-        options,
-        tensor_parallel=parallelism.tensor_parallel if known else None,
-        planned_for=planned_for(spec),
-    )
+    return _planned(decisions)
+
+
+def _planned(d: Decisions) -> Plan:
+    """Return what follows from what was decided: what is written, and what is told."""
+    seen, before = d.seen, d.before
+    history, kept = keep_history(d.spec, seen, d.memory, d.now)
     wanted = {
-        **_cache(spec, weights, seen),
-        **shared_children(spec, resolved, seen, options),
+        **_cache(d.spec, d.weights, seen),
+        **shared_children(d.spec, d.resolved, seen, d.options),
         **history,
         # Before the first replica that is made from it.
-        **(by_key(templates.record) if templates.record else {}),
-        **_replica_sets(seen, steps, usable, spec),
+        **(by_key(d.record) if d.record else {}),
+        **_replica_sets(seen, d.steps, d.templates, d.spec),
     }
-    gateways = _gateway_view(spec, seen, now)
-    findings = assess(
-        owner=seen.owner,
-        desired=decided.target,
-        replicas=replicas,
-        steps=steps,
-        gateway=gateways,
-        weights=weights,
-        planned=parallelism.reason,
-        problems=(*seen.problems.values(), *missing_secrets(spec.routing, seen)),
-        rollout=rollout_view(rollout.status, revisions.refused, rollout.wait),
-        scaling=scaling_findings(decided, seen.load, dry_run=dry_run),
-        dry_run=dry_run,
+    findings = _findings(d)
+    status, kept = calm(_status(d, findings), before, kept, d.now)
+    listed = [entry.revision for entry in status.history or ()]
+    spared = {*wanted, *kept_records(d.rollout.revisions, listed, d.used, seen)}
+    applies = tuple(applies_of(wanted, d.steps, seen))
+    deletes = (
+        *replica_deletes(d.replicas, d.steps),
+        *leftovers(spared, d.weights, seen, rolling=d.rollout.is_unsettled),
     )
-    revision_history = history_of(before, revisions, rollout.keep, seen, now)
-    status = GptOssStatus(
-        observed_generation=seen.owner.generation,
-        conditions=dated(findings, before.conditions, seen.owner.generation, now),
-        url=client_url(seen.owner, spec.routing, options.cluster_domain),
-        served_model=served_name(spec, seen.owner.name),
-        ready_gateways=gateways.ready,
-        selector=",".join(f"{k}={v}" for k, v in selector(seen.owner.name, COMPONENT_REPLICA).items()),
-        revision=revisions.wanted,
-        current_revision=rollout.keep or None,
-        rollout=rollout.status,
-        refused_revision=revisions.refused,
-        history=revision_history or None,
-        image=image,
-        resolved=resolved,
-        cached_weights=weights.remembered or None,
-        **counted(seen.owner, decided, replicas, revisions.wanted, dry_run=dry_run),
-        **told(decided, steps, before, now, dry_run=dry_run),
-    )
-    status, kept = calm(status, before, kept, now)
-    listed = [entry.revision for entry in revision_history]
-    spared = {*wanted, *kept_records(revisions, listed, used, seen)}
-    rolling = bool(rollout.status) or revisions.refused is not None
-    applies = tuple(applies_of(wanted, steps, seen))
-    deletes = (*replica_deletes(replicas, steps), *leftovers(spared, weights, seen, rolling=rolling))
-    annotates = (*traffic_told(replicas, steps), *tell_of_keys(spec.routing, seen))
+    annotates = (*traffic_told(d.replicas, d.steps), *tell_of_keys(d.spec.routing, seen))
     plan = Plan(
         applies=applies,
         deletes=deletes,
         annotates=annotates,
         status=status if status != before else None,
-        notes=notes_of(seen.owner, decided, steps, before, status),
-        look_again_in_seconds=_look_again(replicas, seen, now, rollout),
-        reason=reason_of(applies, deletes, annotates, steps, findings),
+        notes=notes_of(seen.owner, d.decided, d.steps, before, status),
+        look_again_in_seconds=_look_again(d),
+        reason=reason_of(applies, deletes, annotates, d.steps, findings),
         memory=kept,
-        terms=terms_of(decided),
-        limit=decided.scale.limit if decided.scale else Limit.NONE,
+        terms=terms_of(d.decided),
+        limit=d.decided.scale.limit if d.decided.scale else Limit.NONE,
     )
-    if not dry_run:
+    if not d.dry_run:
         return plan
-    notes, reason = notes_of_dry_run(decided, before, status), f"dry run, nothing is changed: {decided.reason}"
+    notes, reason = notes_of_dry_run(d.decided, before, status), f"dry run, nothing is changed: {d.decided.reason}"
     return replace(plan, applies=(), deletes=(), annotates=(), notes=notes, reason=reason)
+
+
+def _findings(d: Decisions) -> tuple[Finding, ...]:
+    """Return the conditions before they are dated."""
+    return assess(
+        owner=d.seen.owner,
+        desired=d.decided.target,
+        replicas=d.replicas,
+        steps=d.steps,
+        gateway=_gateway_view(d.spec, d.seen, d.now),
+        weights=d.weights,
+        planned=d.planned,
+        problems=(*d.seen.problems.values(), *missing_secrets(d.spec.routing, d.seen)),
+        rollout=rollout_view(d.rollout.status, d.rollout.revisions.refused, d.rollout.wait),
+        scaling=scaling_findings(d.decided, d.seen.load, dry_run=d.dry_run),
+        dry_run=d.dry_run,
+    )
+
+
+def _status(d: Decisions, findings: Sequence[Finding]) -> GptOssStatus:
+    seen, before, revisions = d.seen, d.before, d.rollout.revisions
+    return GptOssStatus(
+        observed_generation=seen.owner.generation,
+        conditions=dated(findings, before.conditions, seen.owner.generation, d.now),
+        url=client_url(seen.owner, d.spec.routing, d.options.cluster_domain),
+        served_model=served_name(d.spec, seen.owner.name),
+        ready_gateways=_ready_pods(seen.gateway_pods, seen, d.now),
+        selector=",".join(f"{k}={v}" for k, v in selector(seen.owner.name, COMPONENT_REPLICA).items()),
+        revision=revisions.wanted,
+        current_revision=d.rollout.keep or None,
+        rollout=d.rollout.status,
+        refused_revision=revisions.refused,
+        history=history_of(before, revisions, d.rollout.keep, seen, d.now) or None,
+        image=revisions.resolved.image,
+        resolved=d.resolved,
+        cached_weights=d.weights.remembered or None,
+        **counted(seen.owner, d.decided, d.replicas, revisions.wanted, dry_run=d.dry_run),
+        **told(d.decided, d.steps, before, d.now, dry_run=d.dry_run),
+    )
 
 
 def _refuse(
@@ -272,15 +224,15 @@ def _gateway_view(spec: GptOssSpec, seen: Observation, now: datetime) -> Gateway
     )
 
 
-def _look_again(replicas: Sequence[Replica], seen: Observation, now: datetime, rollout: Rollout) -> float | None:
+def _look_again(d: Decisions) -> float | None:
     """Return when a rollout has to be looked at, or a pod that does not come becomes a problem, without an event."""
-    if rollout.refused_now:
+    if d.rollout.refused_now:
         return AT_ONCE_SECONDS
-    if rollout.status is not None:
-        return RESTING_SECONDS if rollout.wait in (Wait.PAUSE, Wait.WINDOW) else ROLLING_SECONDS
-    if any(replica.exists and replica.pod is None for replica in replicas):
+    if d.rollout.status is not None:
+        return RESTING_SECONDS if d.rollout.wait in (Wait.PAUSE, Wait.WINDOW) else ROLLING_SECONDS
+    if any(replica.exists and replica.pod is None for replica in d.replicas):
         return POD_EXPECTED_WITHIN.total_seconds() + 1
-    fetching = (judge(pod, seen.nodes, now) for pod in seen.weights_pods)
-    if any(judgement.state is PodState.PENDING for judgement in (*(r.judgement for r in replicas), *fetching)):
+    fetching = (judge(pod, d.seen.nodes, d.now) for pod in d.seen.weights_pods)
+    if any(judgement.state is PodState.PENDING for judgement in (*(r.judgement for r in d.replicas), *fetching)):
         return PENDING_TOO_LONG.total_seconds() + 1
     return None

@@ -53,6 +53,11 @@ class Rollout:
     refused_now: bool = False
     """Whether a revision was refused in this pass. What follows from it is done in the next."""
 
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether replicas are, or may come to be, of another revision than the one that the spec asks for."""
+        return self.status is not None or self.revisions.refused is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
