@@ -161,4 +161,10 @@ class RolloutSpec(ApiModel):
             "maxSurge and maxUnavailable are both 0: no replica could ever be replaced",
             field="maxSurge",
         ),
+        Rule(
+            "!has(self.minReadySeconds) || !has(self.progressDeadlineSeconds) || "
+            "self.minReadySeconds < self.progressDeadlineSeconds",
+            "must be less than progressDeadlineSeconds, or no replica could ever be in time",
+            field="minReadySeconds",
+        ),
     )

@@ -38,7 +38,9 @@ def history_of(
         if known is not None and not entry.changes:
             entry = entry.model_copy(update={"changes": known.changes})
         entries = [entry, *(_superseded(e, outcome, now) for e in entries if e.revision != revision)]
-    return tuple(entries[:REVISIONS_KEPT])
+    serves = [entry for entry in entries[REVISIONS_KEPT - 1 :] if entry.outcome is Outcome.ACTIVE]
+    # However many have failed since, the one that serves is told.
+    return tuple([*entries[: REVISIONS_KEPT - 1], *serves] if serves else entries[:REVISIONS_KEPT])
 
 
 def _news(before: GptOssStatus, revisions: Revisions, keep: str) -> Sequence[tuple[str, Outcome, str | None]]:

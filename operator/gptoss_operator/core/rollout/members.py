@@ -79,6 +79,11 @@ class Member:
         return self.share >= OPEN_SHARE
 
     @property
+    def is_homeless(self) -> bool:
+        """Whether the placement seeks a machine for it, or has made up for the one that it lost."""
+        return self.replaces is None and (self.waits or self.fated)
+
+    @property
     def waits(self) -> bool:
         """Whether it has no machine yet."""
         return self.machine is not Machine.HAS

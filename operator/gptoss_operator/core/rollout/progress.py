@@ -8,7 +8,7 @@ from typing import Final
 
 from gptoss_operator.api.names import replica
 from gptoss_operator.api.rollout import Strategy
-from gptoss_operator.api.status_rollout import REASON_LENGTH, GateStatus, RolloutPhase, RolloutStatus
+from gptoss_operator.api.status_rollout import REASON_LENGTH, GateResult, GateStatus, RolloutPhase, RolloutStatus
 from gptoss_operator.core.dates import FORMAT, seconds_of
 from gptoss_operator.core.rollout.gates import Gate, passed_all
 from gptoss_operator.core.rollout.members import Member
@@ -47,7 +47,7 @@ class Story:
 
 def is_rolling(before: RolloutStatus | None, others: Collection[str]) -> bool:
     """Return whether replicas of other revisions are on their way out, so that none should be removed for the load."""
-    return bool(others) and (before is None or before.phase not in (RolloutPhase.PAUSED, RolloutPhase.FAILED))
+    return bool(others) and (before is None or before.phase in (RolloutPhase.PROGRESSING, RolloutPhase.ROLLING_BACK))
 
 
 def progress_of(members: Sequence[Member]) -> int:
@@ -92,7 +92,7 @@ def status_of(
         progressed_at=moment if got_on or was is None else was.progressed_at,
         progress=progress if got_on or was is None else was.progress,
         eta_seconds=eta,
-        gates=_gates(story.deployment, s) or None,
+        gates=_gates(story.deployment, s, was) or None,
     )
 
 
@@ -147,8 +147,9 @@ def _from(s: Situation, story: Story) -> str:
     return max(sorted(set(old)), key=old.count, default="") if story.goes_back else story.keep
 
 
-def _gates(deployment: str, s: Situation) -> tuple[GateStatus, ...]:
-    """Return what new replicas have shown that have not their full share yet."""
+def _gates(deployment: str, s: Situation, was: RolloutStatus | None) -> tuple[GateStatus, ...]:
+    """Return what new replicas have shown that have not their full share yet, as it was when it was decided."""
+    known = {(gate.replica, gate.gate, gate.result): gate for gate in (was.gates if was else None) or ()}
     shown = (
         GateStatus(
             replica=replica(deployment, member.slot),
@@ -160,7 +161,8 @@ def _gates(deployment: str, s: Situation) -> tuple[GateStatus, ...]:
         if not member.is_open
         for gate in (*member.gates, *_canary(s, member))
     )
-    return tuple(gate for gate, _ in zip(shown, range(GATES_SHOWN), strict=False))
+    kept = (known.get((g.replica, g.gate, g.result), g) if g.result is not GateResult.PENDING else g for g in shown)
+    return tuple(gate for gate, _ in zip(kept, range(GATES_SHOWN), strict=False))
 
 
 def _canary(s: Situation, member: Member) -> tuple[Gate, ...]:

@@ -159,4 +159,4 @@ def _earlier(spec: GptOssSpec, seen: Observation, tensor_parallel: int) -> Itera
 def _serving(replicas: Sequence[Replica], wanted: str) -> str:
     """Return which revision most replicas that serve are of, for a status that does not say so. Empty: none serves."""
     serving = Counter(r.revision for r in replicas if r.ready)
-    return max(sorted(serving), key=lambda revision: (serving[revision], revision == wanted), default="")
+    return max(sorted(serving), key=lambda revision: (serving[revision], revision != wanted), default="")

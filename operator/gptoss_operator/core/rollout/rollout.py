@@ -83,7 +83,8 @@ def decide_rollout(scene: Scene, revisions: Revisions) -> Rollout:
     members = members_of(scene.replicas, scene.decided.fates, scene.seen, [remove.slot for remove in removes])
     canary = next((m for m in members if m.revision == revisions.goal and is_canary(m)), None)
     memory = _watched(scene, revisions, members, canary)
-    gate = _canary(policy, canary, memory, scene.now)
+    frozen = revisions.refused is not None and not revisions.goes_back
+    gate = None if frozen else _canary(policy, canary, memory, scene.now)
     situation, step = _decided(scene, revisions, members, policy, gate)
     failure = step.failure or _late(scene, revisions, situation, policy, step)
     if failure is not None:
@@ -167,8 +168,8 @@ def _canary(policy: RolloutPolicy, canary: Member | None, memory: CanaryMemory, 
 
 
 def _hold(scene: Scene, revisions: Revisions, policy: RolloutPolicy) -> Hold | None:
-    """Return why nothing is to be replaced now. A rollback waits for nobody."""
-    if revisions.goes_back or not revisions.keep:
+    """Return why nothing is to be replaced now. Going back waits for nobody, whoever asks for it."""
+    if revisions.trusted:
         return None
     if scene.spec.mode == "DryRun":
         return Hold(wait=Wait.PAUSE, reason="spec.mode is DryRun: nothing is changed")
@@ -207,7 +208,7 @@ def _late(scene: Scene, revisions: Revisions, s: Situation, policy: RolloutPolic
         return Failure(slot=None, trouble=trouble)
     if step.wait is not Wait.NOTHING or not overdue(policy, scene.before.rollout, revisions.goal, scene.now):
         return None
-    stuck = next((m for m in s.new if not (m.is_open and m.serving)), None)
+    stuck = next((m for m in s.new if not (m.is_open and m.serving) and not (m.fated and m.replaces is None)), None)
     gates = [gate.message for gate in stuck.gates if not gate.passed] if stuck and stuck.up else []
     why = next(iter(gates), stuck.words if stuck else step.reason)
     message = f"nothing got on for {policy.deadline_seconds:.0f} s (spec.rollout.progressDeadlineSeconds): {why}"

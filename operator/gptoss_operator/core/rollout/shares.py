@@ -21,7 +21,7 @@ def shares_of(canary: CanarySpec, s: Situation) -> Mapping[int, int]:
     nor the one that serves, none is let in.
     """
     switched = _is_switched(s)
-    wished = {m.slot: CLOSED_SHARE if switched else OPEN_SHARE for m in s.old if m.revision == s.keep}
+    wished = {m.slot: CLOSED_SHARE if switched else OPEN_SHARE for m in s.old if switched or m.revision == s.keep}
     wished |= {m.slot: _share(canary, s, m) for m in s.new}
     now = {m.slot: m.share for m in s.members}
     return {slot: share for slot, share in sorted(wished.items()) if share != now[slot]}
@@ -47,10 +47,12 @@ def _share(canary: CanarySpec, s: Situation, member: Member) -> int:
 
 def _all_passed(s: Situation) -> bool:
     """Return whether as many new replicas as are wanted could serve."""
-    return len(s.new) >= s.wanted and all(m.is_open or passed_all(m.gates) for m in s.new)
+    there = [m for m in s.new if not m.is_homeless]
+    return len(s.new) >= s.wanted and all(m.is_open or passed_all(m.gates) for m in there)
 
 
 def _is_switched(s: Situation) -> bool:
     """Return whether the old replicas get no more requests, since all new ones serve."""
     blue_green = s.pace.strategy is Strategy.BLUE_GREEN and not s.trusted and s.hears
-    return blue_green and len(s.new) >= s.wanted and all(m.is_open and m.serving for m in s.new)
+    there = [m for m in s.new if not m.is_homeless]
+    return blue_green and len(s.new) >= s.wanted and all(m.is_open and m.serving for m in there)

@@ -76,7 +76,13 @@ class Situation:
     @property
     def proven(self) -> bool:
         """Whether more than one replica may be of the goal."""
-        return self.trusted or any(m.is_open for m in self.new)
+        # Where none is asked how it is, all are open from the beginning.
+        return self.trusted or any(m.is_open and (self.hears or m.serving) for m in self.new)
+
+    @property
+    def homeless(self) -> int:
+        """Replicas of the goal that the placement seeks machines for."""
+        return sum(m.is_homeless for m in self.new)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,8 +46,12 @@ def next_step(policy: RolloutPolicy, s: Situation, now: float) -> RolloutStep:
     )
     unsettled = [m for m in s.new if not _is_settled(policy, m, now) and not _waits_for_others(s, m)]
     if not s.old and not s.creates and not unsettled:
-        return replace(step, complete=any(m.serving for m in s.new))
-    if (hold := _hold(s)) is not None:
+        missing = max(policy.unavailable, s.pace.unavailable)
+        enough = sum(m.serving for m in s.new) >= max(1, s.least - missing)
+        return replace(step, complete=enough, wait=Wait.NOTHING if enough else Wait.PLACEMENT)
+    hold = _hold(s)
+    # The deadline of what has begun goes on when a window closes, or short ones would have it begin again and again.
+    if hold is not None and not (hold.wait is Wait.WINDOW and unsettled):
         return replace(step, wait=hold.wait, reason=hold.reason)
     if unsettled:
         return _waiting(policy, s, step, unsettled, now)
@@ -77,7 +81,10 @@ def _failure(s: Situation) -> Failure | None:
 
 def _strays(s: Situation) -> tuple[Remove, ...]:
     """Return the replicas that were never let in and are not wanted any more, and new ones whose machine goes."""
-    unwanted = [m for m in s.old if not m.is_open and m.revision != s.keep]
+    serving = {m.slot for m in s.new if m.serving}
+    # Of one that has proven itself before, whom nothing has left for yet need not be replaced: it is one too many.
+    surplus = [m for m in s.old if s.trusted and m.replaces in serving]
+    unwanted = [m for m in s.old if (not m.is_open and m.revision != s.keep) or m in surplus]
     unlucky = [m for m in s.new if m.fated and m.replaces is not None]
     return (
         *(Remove(slot=m.slot, reason=f"its revision {m.revision} is not wanted any more") for m in unwanted),
@@ -90,8 +97,8 @@ def _of_goal(s: Situation) -> int:
     if s.proven or not s.can_keep:
         return s.creates
     # It makes up for one that has left first, or there is nothing that could serve.
-    makes_up = s.pace.strategy is Strategy.REPLACE and s.hold is None
-    return min(1, s.creates) if not s.new and (makes_up or not s.old) else 0
+    makes_up = s.pace.strategy is Strategy.REPLACE or not s.old
+    return min(1, s.creates) if not s.new and s.hold is None and makes_up else 0
 
 
 def _is_settled(policy: RolloutPolicy, member: Member, now: float) -> bool:
@@ -105,14 +112,15 @@ def _waits_for_others(s: Situation, member: Member) -> bool:
     The placement seeks a machine for it, or, with BlueGreen, it is let in when all could serve.
     """
     could = s.proven and not member.is_open and passed_all(member.gates)
-    return (could and s.pace.strategy is Strategy.BLUE_GREEN) or (member.waits and member.replaces is None)
+    return (could and s.pace.strategy is Strategy.BLUE_GREEN) or member.is_homeless
 
 
 def _waiting(
     policy: RolloutPolicy, s: Situation, step: RolloutStep, unsettled: Sequence[Member], now: float
 ) -> RolloutStep:
     """Return `step` while new replicas do not serve. With Auto, an old one leaves for one that gets no machine."""
-    stuck = {m.replaces: m for m in unsettled if policy.strategy is Strategy.AUTO and _is_stuck(policy, s, m, now)}
+    swaps = policy.strategy is Strategy.AUTO and s.hold is None
+    stuck = {m.replaces: m for m in unsettled if swaps and _is_stuck(policy, s, m, now)}
     missing = max(1, policy.unavailable)
     leave = _spared([m for m in s.old if m.slot in stuck], s, missing, policy, now)
     retires = tuple(Remove(slot=m.slot, reason=_no_machine(s, stuck[m.slot])) for m in leave)
@@ -140,6 +148,8 @@ def _forward(policy: RolloutPolicy, s: Situation, step: RolloutStep, now: float)
         return replace(step, wait=Wait.LEAVING, reason="waits until replicas that leave have finished their requests")
     if s.creates or (s.moving and not s.proven):
         return replace(step, wait=Wait.PLACEMENT, reason="waits until replicas have been placed")
+    if s.new and not s.proven:
+        return replace(step, reason="the first replica has no machine")
     return _wave(policy, s, step, now)
 
 
@@ -173,7 +183,8 @@ def _wave(policy: RolloutPolicy, s: Situation, step: RolloutStep, now: float) ->
         *(Remove(slot=m.slot, reason=f"leaves for one of revision {s.goal}; {s.pace.reason}") for m in first),
     )
     if not successors and not retires:
-        return replace(step, reason="waits until more replicas serve" if old else "all that is left of others leaves")
+        reason = "waits until more replicas serve" if old else "all that is left of others leaves"
+        return replace(step, wait=Wait.PLACEMENT if first != others else step.wait, reason=reason)
     return replace(step, successors=successors, retires=(*step.retires, *retires), reason=s.pace.reason)
 
 
@@ -185,7 +196,8 @@ def _spared(
     What does not serve may always go. What has had no machine for long is not waited for.
     """
     serving = sum(m.serving for m in s.old) + sum(_is_settled(policy, m, now) for m in s.new)
-    in_vain = sum(m.waits and m.replaces is None and now - m.since >= policy.surge_wait_seconds for m in s.members)
+    # Not those of the goal: they have no machine since others have left for them.
+    in_vain = sum(m.waits and m.replaces is None and now - m.since >= policy.surge_wait_seconds for m in s.old)
     budget = max(0, serving - max(0, s.least - missing - in_vain))
     idle = [m for m in candidates if not m.serving]
     return [*idle, *sorted((m for m in candidates if m.serving), key=_least_loss)[:budget]]

@@ -30,7 +30,7 @@ def choose_pace(policy: RolloutPolicy, room: Room, replicas: int) -> Pace:
     """Return how `replicas` are to be replaced, with the room of now. It may be another one at the next wave."""
     match policy.strategy:
         case Strategy.SURGE:
-            return _surge(policy.surge, policy.unavailable, "spec.rollout.strategy is Surge")
+            return _surge(policy, policy.surge, "spec.rollout.strategy is Surge")
         case Strategy.REPLACE:
             return _replace(policy, "spec.rollout.strategy is Replace")
         case Strategy.BLUE_GREEN:
@@ -49,16 +49,16 @@ def sizes_of(replicas: int, wave: int, first: int) -> tuple[int, ...]:
 
 
 def _auto(policy: RolloutPolicy, room: Room) -> Pace:
-    wanted = max(1, policy.surge)
     if room.replicas is None or room.grows:
-        return _surge(wanted, policy.unavailable, room.words)
-    if room.replicas == 0:
-        return _replace(policy, room.words)
-    return _surge(min(wanted, room.replicas), policy.unavailable, room.words)
+        return _surge(policy, policy.surge, room.words)
+    return _surge(policy, min(policy.surge, room.replicas), room.words)
 
 
-def _surge(surge: int, unavailable: int, reason: str) -> Pace:
-    return Pace(strategy=Strategy.SURGE, surge=surge, unavailable=unavailable, reason=reason)
+def _surge(policy: RolloutPolicy, surge: int, reason: str) -> Pace:
+    """Return the pace with so many replicas beside the others. With none, others leave first."""
+    if surge == 0:
+        return _replace(policy, reason if policy.surge else f"{reason}, and maxSurge is 0")
+    return Pace(strategy=Strategy.SURGE, surge=surge, unavailable=policy.unavailable, reason=reason)
 
 
 def _replace(policy: RolloutPolicy, reason: str) -> Pace:
