@@ -128,7 +128,7 @@ def test_a_simulated_node_says_that_it_is_simulated() -> None:
 def test_every_stage_of_kwok_has_a_name_of_its_own() -> None:
     names = [stage["metadata"]["name"] for stage in yaml.safe_load_all(STAGES.read_text())]
 
-    assert len(names) == len(set(names)) == 4
+    assert len(names) == len(set(names)) == 7
 
 
 def test_a_package_is_named_once_however_many_of_its_programs_are_missing() -> None:

@@ -93,7 +93,9 @@ def test_a_slow_request_does_not_hold_its_connection(served: Served) -> None:
     with ThreadPoolExecutor(len(SLOW)) as threads:
         said = dict(zip(SLOW, threads.map(lambda slow: dripped(gateway, *slow), SLOW.values()), strict=True))
 
-    assert {name: text for name, text in said.items() if text} == {}
+    # HAProxy 2.6.12-1+deb12u4 says at once what is wrong with 100 KB between two chunks; others just close.
+    assert {name: text for name, text in said.items() if text[:12] not in (b"", b"HTTP/1.1 400")} == {}
+    assert [name for name, text in said.items() if text and "100 KB" not in name] == []
     assert replica.seen()["heads"] == before
     assert [answer.status for answer in exchange(gateway, post())] == [200]
 

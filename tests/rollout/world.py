@@ -87,14 +87,14 @@ class World(Cluster):
         if plan.status and (stop_after is None or stop_after > len(calls)):
             self.body["status"] = plan.status.model_dump(by_alias=True, exclude_none=True, mode="json")
         self.plans.append(plan)
-        self._settle()
+        self.go_on()
         return plan
 
     def tick(self, passes: int = 1) -> Plan:
         """Let time pass, with a pass every five seconds."""
         for _ in range(passes):
             self.now += TICK
-            self._settle()
+            self.go_on()
             plan = self.pass_once()
         return plan
 
@@ -170,7 +170,8 @@ class World(Cluster):
         self.alive.remove(lost)
         del self.nodes[lost.pod.spec.node_name]
 
-    def _settle(self) -> None:
+    def go_on(self) -> None:
+        """Let the cluster do what it does by itself."""
         sets = {key.name: child.object for key, child in self.children.items() if key.kind == "StatefulSet"}
         for each in self.alive:
             meta = each.pod.metadata

@@ -24,7 +24,7 @@ PER_MEMBER: Final = 1000
 """More than the ranks of all replicas together."""
 PHASES: Final = {
     Wait.NOTHING: RolloutPhase.PROGRESSING,
-    Wait.PLACEMENT: RolloutPhase.PROGRESSING,
+    Wait.PLACEMENT: RolloutPhase.WAITING,
     Wait.PAUSE: RolloutPhase.PAUSED,
     Wait.WINDOW: RolloutPhase.WAITING,
     Wait.WEIGHTS: RolloutPhase.WAITING,
@@ -96,9 +96,16 @@ def status_of(
     )
 
 
-def overdue(policy: RolloutPolicy, before: RolloutStatus | None, goal: str, now: datetime) -> bool:
-    """Return whether nothing has got on for longer than the deadline, as far as the last status tells."""
+def overdue(
+    policy: RolloutPolicy, before: RolloutStatus | None, goal: str, new: Sequence[Member], now: datetime
+) -> bool:
+    """Return whether nothing has got on for longer than the deadline, neither by the last status nor by what is seen.
+
+    What is seen counts, since the status may be from before a long time without an operator.
+    """
     if before is None or before.revision != goal or before.phase is not RolloutPhase.PROGRESSING:
+        return False
+    if _has_moved(before, progress_of(new)):
         return False
     since = seconds_of(before.progressed_at)
     return since is not None and now.timestamp() - since >= policy.deadline_seconds
@@ -111,10 +118,14 @@ def _phase(story: Story, step: RolloutStep) -> RolloutPhase:
 
 
 def _has_got_on(was: RolloutStatus, phase: RolloutPhase, progress: int) -> bool:
-    """Return whether something has got on, or a replica was lost, which is nobody's fault. A wait stops the clock."""
+    """Return whether something has got on. A wait stops the clock."""
     waited = was.phase is not RolloutPhase.PROGRESSING and phase is RolloutPhase.PROGRESSING
-    lost = progress // PER_MEMBER < was.progress // PER_MEMBER
-    return waited or lost or progress > was.progress
+    return waited or _has_moved(was, progress)
+
+
+def _has_moved(was: RolloutStatus, progress: int) -> bool:
+    """Return whether replicas have got further, or one was lost, which is nobody's fault."""
+    return progress > was.progress or progress // PER_MEMBER < was.progress // PER_MEMBER
 
 
 def _is_resting(s: Situation) -> bool:

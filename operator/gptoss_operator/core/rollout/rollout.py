@@ -206,7 +206,7 @@ def _late(scene: Scene, revisions: Revisions, s: Situation, policy: RolloutPolic
     if scene.weights.stage is Stage.FAILED:
         trouble = Trouble(reason=Reason.WEIGHTS_FETCH_FAILED, message=scene.weights.message)
         return Failure(slot=None, trouble=trouble)
-    if step.wait is not Wait.NOTHING or not overdue(policy, scene.before.rollout, revisions.goal, scene.now):
+    if step.wait is not Wait.NOTHING or not overdue(policy, scene.before.rollout, revisions.goal, s.new, scene.now):
         return None
     stuck = next((m for m in s.new if not (m.is_open and m.serving) and not (m.fated and m.replaces is None)), None)
     gates = [gate.message for gate in stuck.gates if not gate.passed] if stuck and stuck.up else []

@@ -183,9 +183,14 @@ def _wave(policy: RolloutPolicy, s: Situation, step: RolloutStep, now: float) ->
         *(Remove(slot=m.slot, reason=f"leaves for one of revision {s.goal}; {s.pace.reason}") for m in first),
     )
     if not successors and not retires:
-        reason = "waits until more replicas serve" if old else "all that is left of others leaves"
+        reason = _why_not(s) if old else "all that is left of others leaves"
         return replace(step, wait=Wait.PLACEMENT if first != others else step.wait, reason=reason)
     return replace(step, successors=successors, retires=(*step.retires, *retires), reason=s.pace.reason)
+
+
+def _why_not(s: Situation) -> str:
+    homeless = f": {s.homeless} of revision {s.goal} have no machine" if s.homeless else ""
+    return f"waits until more replicas serve{homeless}"
 
 
 def _spared(
