@@ -18,7 +18,7 @@ class RolloutPhase(StrEnum):
     PAUSED = "Paused"
     """By spec.rollout.paused."""
     WAITING = "Waiting"
-    """For a window, or for the weights."""
+    """For a window, weights, the canary's time, machines, or replicas that leave: no deadline runs."""
     ROLLING_BACK = "RollingBack"
     FAILED = "Failed"
     """The revision has failed, and the one of before cannot or may not come back."""
