@@ -28,7 +28,7 @@ test: $(READY)  ## unit, property and integration tests, the latter on a real AP
 e2e: $(READY)  ## real pods, a real vLLM, on a cluster of this project's own
 	$(BIN)/python -m pytest e2e/replica e2e/scenarios --ignore-glob='*/$(ROLLOUT)' --timeout 900
 
-e2e-rollout: $(READY)  ## a model is upgraded under load, and what fails goes back; real pods, about 12 minutes
+e2e-rollout: $(READY)  ## a model is upgraded under load, and what fails goes back; real pods, about 14 minutes
 	$(BIN)/python -m pytest e2e/scenarios/$(ROLLOUT)
 
 bench-gateway: $(READY)  ## the gateway beside other routers, in front of simulated replicas; about 12 minutes
