@@ -91,3 +91,16 @@ def test_a_replica_that_came_to_serve_while_no_operator_was_there_is_not_late() 
     world.settle()
     assert world.images() == ["server:2"] * 3
     assert not world.status.get("refusedRevision")
+
+
+def test_a_canary_is_watched_to_its_end_when_a_window_closes() -> None:
+    long = {**QUICK, "gates": {"canary": {"holdSeconds": 300}}}
+    world = a_world()
+    world.upgrade("server:2", **long)
+    world.until(lambda: world.shares().get("chat-r3") == "25")
+    world.change(image="server:2", rollout={**long, **CLOSED})
+    world.until(lambda: world.shares()["chat-r3"] == "open")
+    assert not world.status.get("refusedRevision")
+    world.tick(60)
+    assert (world.rollout["phase"], max(world.bad)) == ("Waiting", 1)
+    assert "waits for one of spec.rollout.windows" in world.rollout["reason"]

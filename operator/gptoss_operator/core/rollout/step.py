@@ -60,7 +60,9 @@ def next_step(policy: RolloutPolicy, s: Situation, now: float) -> RolloutStep:
 
 def _hold(s: Situation) -> Hold | None:
     """Return why nothing is to be replaced, although replicas may serve."""
-    if s.hold is None and s.canary is not None and not s.canary.passed:
+    # A canary is watched to its end when a window closes: no deadline runs over it.
+    rests = s.hold is not None and s.hold.wait is not Wait.WINDOW
+    if not rests and s.canary is not None and not s.canary.passed:
         return Hold(wait=Wait.CANARY, reason=f"the canary {s.canary.message}")
     return s.hold
 
