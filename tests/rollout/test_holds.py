@@ -94,11 +94,11 @@ def test_a_replica_that_came_to_serve_while_no_operator_was_there_is_not_late() 
 
 
 def test_a_canary_is_watched_to_its_end_when_a_window_closes() -> None:
-    long = {**QUICK, "gates": {"canary": {"holdSeconds": 300}}}
+    gates = {"canary": {"holdSeconds": 300}}
     world = a_world()
-    world.upgrade("server:2", **long)
+    world.upgrade("server:2", gates=gates)
     world.until(lambda: world.shares().get("chat-r3") == "25")
-    world.change(image="server:2", rollout={**long, **CLOSED})
+    world.change(image="server:2", rollout={**QUICK, **CLOSED, "gates": gates})
     world.until(lambda: world.shares()["chat-r3"] == "open")
     assert not world.status.get("refusedRevision")
     world.tick(60)

@@ -9,6 +9,7 @@ import msgspec
 
 from gptoss_operator.api import names
 from gptoss_operator.core.actions import Annotate, Apply, Delete, Plan
+from gptoss_operator.core.health import holds
 from gptoss_operator.core.objects import (
     Annotations,
     Node,
@@ -241,7 +242,7 @@ class World(Cluster):
         stays = [e for e in self.alive if e.leaves_at is None]
         if self.good:
             self.bad.append(sum(e.pod.metadata.labels[names.LABEL_REVISION] not in self.good for e in stays))
-        ready = [e for e in stays if any(c.type == "Ready" and c.status == "True" for c in e.pod.status.conditions)]
+        ready = [e for e in stays if holds(e.pod, "Ready")]
         self.serving.append(sum(e.pod.metadata.annotations.traffic in ("", "open") for e in ready))
 
 

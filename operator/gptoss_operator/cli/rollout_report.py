@@ -7,12 +7,11 @@ from gptoss_operator.api.status_rollout import GateResult, GateStatus, Outcome, 
 from gptoss_operator.cli.rollout_seen import Seen, State, state_of
 from gptoss_operator.cli.rollout_text import age, facts, plain, roughly, table
 from gptoss_operator.core.dates import seconds_of, shown_date
+from gptoss_operator.core.rollout.gates import GateName
 
 
 GOING_ON: Final = frozenset({RolloutPhase.PROGRESSING, RolloutPhase.ROLLING_BACK})
 """While it waits for a window, or for a person, nobody knows how long it will take."""
-CANARY: Final = "Canary"
-"""The gate, see `GateStatus.gate`."""
 
 
 def status_lines(seen: Seen, now: float) -> list[str]:
@@ -207,7 +206,7 @@ def _deadline(seen: Seen, now: float) -> str | None:
     if rollout is None or progressed is None or rollout.phase is not RolloutPhase.PROGRESSING:
         return None
     # A canary is watched for as long as the spec says.
-    if any(gate.gate == CANARY and gate.result is GateResult.PENDING for gate in rollout.gates or ()):
+    if any(gate.gate == GateName.CANARY and gate.result is GateResult.PENDING for gate in rollout.gates or ()):
         return None
     left = progressed + seen.deadline_seconds - now
     idle = f"nothing has got on for {age(now - progressed)}"

@@ -9,9 +9,13 @@ from gptoss_operator.core.conditions import Finding, RolloutView
 from gptoss_operator.core.rollout.situation import Wait
 
 
-RESTING: Final = {RolloutPhase.PAUSED: Reason.ROLLOUT_PAUSED, RolloutPhase.FAILED: Reason.ROLLOUT_FAILED}
+REASONS: Final = {
+    RolloutPhase.PAUSED: Reason.ROLLOUT_PAUSED,
+    RolloutPhase.FAILED: Reason.ROLLOUT_FAILED,
+    RolloutPhase.WAITING: Reason.ROLLOUT_WAITING,
+}
+RESTING: Final = (RolloutPhase.PAUSED, RolloutPhase.FAILED)
 """Phases of a rollout in which nothing is on its way."""
-MOVING: Final = {RolloutPhase.WAITING: Reason.ROLLOUT_WAITING}
 
 
 def rollout_view(rollout: RolloutStatus | None, refused: RefusedRevision | None, wait: Wait) -> RolloutView:
@@ -21,10 +25,10 @@ def rollout_view(rollout: RolloutStatus | None, refused: RefusedRevision | None,
         stays = replace(degraded, type=ConditionType.PROGRESSING, holds=False) if degraded else None
         return RolloutView(progressing=stays, degraded=degraded)
     message = f"revision {rollout.revision}, step {rollout.step} of {rollout.steps}: {rollout.reason}"
-    rests = RESTING.get(rollout.phase) or (Reason.ROLLOUT_WAITING if wait is Wait.WINDOW else None)
-    reason = rests or MOVING.get(rollout.phase, Reason.ROLLOUT_PROGRESSING)
-    moving = Finding(type=ConditionType.PROGRESSING, holds=rests is None, reason=reason, message=message)
-    return RolloutView(progressing=moving, degraded=degraded)
+    rests = rollout.phase in RESTING or wait is Wait.WINDOW
+    reason = REASONS.get(rollout.phase, Reason.ROLLOUT_PROGRESSING)
+    progressing = Finding(type=ConditionType.PROGRESSING, holds=not rests, reason=reason, message=message)
+    return RolloutView(progressing=progressing, degraded=degraded)
 
 
 def _refused(rollout: RolloutStatus | None, refused: RefusedRevision | None) -> Finding | None:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from gptoss_operator.api.placement import SpotSpec
 from gptoss_operator.core.fleet import Replica
-from gptoss_operator.core.health import is_node_gone
+from gptoss_operator.core.health import is_node_gone, not_ready
 from gptoss_operator.core.notices import COMING
 from gptoss_operator.core.objects import Node, Pod
 from gptoss_operator.core.observation import Observation
@@ -79,8 +79,7 @@ def _gone(pod: Pod) -> Fate:
 
 def _node_silent(node: Node | None) -> Fate | None:
     """Return that the kubelet does not answer. It may come back."""
-    conditions = node.status.conditions if node else ()
-    silent = next((c for c in conditions if c.type == "Ready" and c.status != "True"), None)
+    silent = not_ready(node)
     if node is None or silent is None:
         return None
     words = f"its node {node.metadata.name} is not ready"

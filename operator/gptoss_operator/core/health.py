@@ -8,7 +8,7 @@ from enum import StrEnum
 from gptoss_operator.api.names import REPLICA_CONTAINER
 from gptoss_operator.api.status import Reason
 from gptoss_operator.core.notices import shown, words_of
-from gptoss_operator.core.objects import ContainerStatus, Node, Pod
+from gptoss_operator.core.objects import ContainerStatus, Node, NodeCondition, Pod
 from gptoss_runtime.contract import START_PHASES, ExitCode, Notice, Phase, ReplicaState
 
 
@@ -123,9 +123,9 @@ def is_node_gone(pod: Pod, nodes: Mapping[str, Node], now: datetime) -> bool:
     return since is not None and now - since >= NODE_SHOWS_WITHIN
 
 
-def holds(pod: Pod, wanted: str) -> bool:
-    """Return whether a condition of the pod is True."""
-    return any(c.type == wanted and c.status == "True" for c in pod.status.conditions)
+def holds(seen: Pod | Node, wanted: str) -> bool:
+    """Return whether a condition of a pod or a node is True."""
+    return any(c.type == wanted and c.status == "True" for c in seen.status.conditions)
 
 
 def condition_since(pod: Pod, wanted: str) -> datetime | None:
@@ -134,11 +134,17 @@ def condition_since(pod: Pod, wanted: str) -> datetime | None:
     return next(found, None)
 
 
+def not_ready(node: Node | None) -> NodeCondition | None:
+    """Return the condition that says that the kubelet of a node does not answer. None: it does, or says nothing yet."""
+    conditions = node.status.conditions if node else ()
+    return next((c for c in conditions if c.type == "Ready" and c.status != "True"), None)
+
+
 def _on_lost_node(pod: Pod, nodes: Mapping[str, Node], now: datetime) -> Judgement | None:
     """Return that its node is gone or silent, in which case nothing else that is known of the pod is new."""
     name = pod.spec.node_name
     node = nodes.get(name)
-    if node and any(c.type == "Ready" and c.status == "True" for c in node.status.conditions):
+    if node and holds(node, "Ready"):
         return None
     if node is None and not is_node_gone(pod, nodes, now):
         return None

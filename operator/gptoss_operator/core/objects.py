@@ -38,7 +38,7 @@ class Annotations(
     traffic: str = ""
     """On a replica and its pod: which requests it gets."""
     replaces: str = ""
-    """On a replica: the slot of the one that leaves for it."""
+    """On a replica: the uid of the StatefulSet of the one that leaves for it."""
 
 
 class ObjectMeta(Struct, frozen=True, rename="camel"):

@@ -86,8 +86,9 @@ def _planned(d: Decisions) -> Plan:
         **(by_key(d.record) if d.record else {}),
         **_replica_sets(seen, d.steps, d.templates, d.spec),
     }
-    findings = _findings(d)
-    status, kept = calm(_status(d, findings), before, kept, d.now)
+    gateway = _gateway_view(d.spec, seen, d.now)
+    findings = _findings(d, gateway)
+    status, kept = calm(_status(d, findings, gateway.ready), before, kept, d.now)
     listed = [entry.revision for entry in status.history or ()]
     spared = {*wanted, *kept_records(d.rollout.revisions, listed, d.used, seen)}
     applies = tuple(applies_of(wanted, d.steps, seen))
@@ -114,14 +115,14 @@ def _planned(d: Decisions) -> Plan:
     return replace(plan, applies=(), deletes=(), annotates=(), notes=notes, reason=reason)
 
 
-def _findings(d: Decisions) -> tuple[Finding, ...]:
+def _findings(d: Decisions, gateway: GatewayView) -> tuple[Finding, ...]:
     """Return the conditions before they are dated."""
     return assess(
         owner=d.seen.owner,
         desired=d.decided.target,
         replicas=d.replicas,
         steps=d.steps,
-        gateway=_gateway_view(d.spec, d.seen, d.now),
+        gateway=gateway,
         weights=d.weights,
         planned=d.planned,
         problems=(*d.seen.problems.values(), *missing_secrets(d.spec.routing, d.seen)),
@@ -131,14 +132,14 @@ def _findings(d: Decisions) -> tuple[Finding, ...]:
     )
 
 
-def _status(d: Decisions, findings: Sequence[Finding]) -> GptOssStatus:
+def _status(d: Decisions, findings: Sequence[Finding], ready_gateways: int) -> GptOssStatus:
     seen, before, revisions = d.seen, d.before, d.rollout.revisions
     return GptOssStatus(
         observed_generation=seen.owner.generation,
         conditions=dated(findings, before.conditions, seen.owner.generation, d.now),
         url=client_url(seen.owner, d.spec.routing, d.options.cluster_domain),
         served_model=served_name(d.spec, seen.owner.name),
-        ready_gateways=_ready_pods(seen.gateway_pods, seen, d.now),
+        ready_gateways=ready_gateways,
         selector=",".join(f"{k}={v}" for k, v in selector(seen.owner.name, COMPONENT_REPLICA).items()),
         revision=revisions.wanted,
         current_revision=d.rollout.keep or None,
@@ -219,7 +220,7 @@ def _gateway_view(spec: GptOssSpec, seen: Observation, now: datetime) -> Gateway
     failing = [judgement for judgement in judged if judgement.state is PodState.FAILING]
     return GatewayView(
         desired=spec.routing.gateway.replicas,
-        ready=_ready_pods(seen.gateway_pods, seen, now),
+        ready=sum(judgement.state is PodState.READY for judgement in judged),
         trouble=failing[0] if failing else None,
     )
 

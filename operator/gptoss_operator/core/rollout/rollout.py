@@ -12,7 +12,7 @@ from gptoss_operator.api.status_rollout import REASON_LENGTH, RefusedRevision, R
 from gptoss_operator.core.dates import FORMAT
 from gptoss_operator.core.decide import Decided
 from gptoss_operator.core.fleet import NewReplica, Replica
-from gptoss_operator.core.health import is_node_gone
+from gptoss_operator.core.health import is_node_gone, not_ready
 from gptoss_operator.core.objects import Pod
 from gptoss_operator.core.observation import Observation
 from gptoss_operator.core.placement.decision import Remove
@@ -194,9 +194,7 @@ def _leaves(replica: Replica, goal: str, scene: Scene) -> bool:
 
 
 def _is_on_dead_node(pod: Pod, seen: Observation, now: datetime) -> bool:
-    node = seen.nodes.get(pod.spec.node_name)
-    silent = node is not None and any(c.type == "Ready" and c.status != "True" for c in node.status.conditions)
-    return silent or is_node_gone(pod, seen.nodes, now)
+    return not_ready(seen.nodes.get(pod.spec.node_name)) is not None or is_node_gone(pod, seen.nodes, now)
 
 
 def _late(scene: Scene, revisions: Revisions, s: Situation, policy: RolloutPolicy, step: RolloutStep) -> Failure | None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from gptoss_operator.api.spec import GptOssSpec
 from gptoss_operator.core.capacity import gpus_of_node
+from gptoss_operator.core.health import holds
 from gptoss_operator.core.objects import Node, Taint
 from gptoss_operator.core.observation import Observation
 from gptoss_operator.core.placement.node_facts import SPOT_TAINTS
@@ -60,10 +61,9 @@ def _is_chosen(node: Node, spec: GptOssSpec) -> bool:
 
 
 def _is_usable(node: Node, spec: GptOssSpec) -> bool:
-    ready = any(c.type == "Ready" and c.status == "True" for c in node.status.conditions)
     tolerated = all(_tolerates(spec, taint) for taint in node.spec.taints if taint.effect in KEEPS_OUT)
     in_pool = not spec.gpu.pools or any(_has(node.metadata.labels, pool.node_selector) for pool in spec.gpu.pools)
-    return ready and not node.spec.unschedulable and tolerated and in_pool and _is_chosen(node, spec)
+    return holds(node, "Ready") and not node.spec.unschedulable and tolerated and in_pool and _is_chosen(node, spec)
 
 
 def _tolerates(spec: GptOssSpec, taint: Taint) -> bool:
