@@ -47,34 +47,26 @@ def begun(stage: Stage, name: str) -> Obj:
     return rollout
 
 
-def test_where_the_machines_are_full_an_old_replica_leaves_first(stage: Stage) -> None:
-    with machines(stage.user, 2, pool="full"):
-        stage.user.apply(rolling(stage.user, "full", pool="full"))
-        stage.settle("full")
-        mark = stage.change("full", **NEW)
-        rollout = begun(stage, "full")
-        assert (rollout["strategy"], rollout["steps"]) == ("Replace", 2)
-        done = stage.complete("full")
-    assert stage.recorder.least_ready("full", mark) == 1
+@pytest.mark.parametrize(
+    ("name", "nodes", "strategy", "least", "room"),
+    [("full", 2, "Replace", 1, FULL), ("room", 3, "Surge", 2, "the nodes have room for 1 more replica of 1 GPU")],
+)
+def test_an_old_replica_leaves_first_only_where_the_machines_are_full(
+    stage: Stage, name: str, nodes: int, strategy: str, least: int, room: str
+) -> None:
+    with machines(stage.user, nodes, pool=name):
+        stage.user.apply(rolling(stage.user, name, pool=name))
+        stage.settle(name)
+        mark = stage.change(name, **NEW)
+        rollout = begun(stage, name)
+        assert (rollout["strategy"], rollout["steps"]) == (strategy, 2)
+        done = stage.complete(name)
+    assert stage.recorder.least_ready(name, mark) == least
     assert done["status"]["ready"] == "2/2"
-    (started,) = events(stage.user, "full", "RolloutStarted")
-    assert "Replace" in started
-    assert FULL in started
-    print(f"full: complete after {seconds_until(stage, mark, 'full', serves(done)):.1f} s")  # noqa: T201
-
-
-def test_where_one_has_room_it_comes_beside_the_old_ones(stage: Stage) -> None:
-    with machines(stage.user, 3, pool="room"):
-        stage.user.apply(rolling(stage.user, "room", pool="room"))
-        stage.settle("room")
-        mark = stage.change("room", **NEW)
-        rollout = begun(stage, "room")
-        assert (rollout["strategy"], rollout["steps"]) == ("Surge", 2)
-        done = stage.complete("room")
-    assert stage.recorder.least_ready("room", mark) == 2
-    (started,) = events(stage.user, "room", "RolloutStarted")
-    assert "the nodes have room for 1 more replica of 1 GPU" in started
-    print(f"room: complete after {seconds_until(stage, mark, 'room', serves(done)):.1f} s")  # noqa: T201
+    (started,) = events(stage.user, name, "RolloutStarted")
+    assert strategy in started
+    assert room in started
+    print(f"{name}: complete after {seconds_until(stage, mark, name, serves(done)):.1f} s")  # noqa: T201
 
 
 def test_a_surge_without_room_waits_for_the_deadline_and_goes(stage: Stage) -> None:
