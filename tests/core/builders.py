@@ -4,9 +4,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from msgspec import structs
+
 from gptoss_operator.api import names
 from gptoss_operator.api.spec import GptOssSpec
 from gptoss_operator.core.objects import (
+    Annotations,
     Child,
     ContainerState,
     ContainerStateTerminated,
@@ -97,6 +100,10 @@ def a_gateway_pod(number: int, *, ready: bool = True) -> Pod:
         metadata=ObjectMeta(name=name, uid=name, resource_version="1", creation_timestamp=NOW),
         status=PodStatus(conditions=(PodCondition(type="Ready", status="True" if ready else "False"),)),
     )
+
+
+def with_annotations(pod: Pod, annotations: Annotations) -> Pod:
+    return structs.replace(pod, metadata=structs.replace(pod.metadata, annotations=annotations))
 
 
 def a_waiting_container(reason: str, message: str = "") -> ContainerStatus:

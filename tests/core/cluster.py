@@ -18,7 +18,7 @@ from gptoss_operator.core.objects import (
 )
 from gptoss_operator.core.observation import ChildKey, Manifest, Observation, ObservedChild
 from gptoss_operator.core.plan import make_plan
-from tests.core.builders import NOW, OPTIONS, OWNER, a_gateway_pod, a_pod
+from tests.core.builders import NOW, OPTIONS, OWNER, a_gateway_pod, a_pod, with_annotations
 
 
 if TYPE_CHECKING:
@@ -54,14 +54,13 @@ class Cluster:
         self._serial = 0
 
     def look(self) -> Observation:
-        gateways = self.children.get(ChildKey("Deployment", "chat-gateway"))
         return Observation(
             owner=replace(OWNER, generation=self.body["metadata"]["generation"]),
             children=dict(self.children),
             replica_pods=tuple(self.pods.values()),
             revisions=self.records(),
             hears_replicas=self.hears or bool(self.states),
-            gateway_pods=tuple(self._told(a_gateway_pod(n)) for n in range(2)) if gateways else (),
+            gateway_pods=self._gateway_pods(),
             weights_pods=self.weights_pods,
             secrets=self.secrets,
             replica_states={
@@ -130,19 +129,24 @@ class Cluster:
         """Return the names of the Jobs that there are."""
         return [key.name for key in self.children if key.kind == "Job"]
 
-    def _told(self, pod: Pod) -> Pod:
-        annotations = Annotations(keys_version=self.told.get(pod.metadata.name, ""))
-        metadata = msgspec.structs.replace(pod.metadata, annotations=annotations)
-        return msgspec.structs.replace(pod, metadata=metadata)
+    def _gateway_pods(self) -> tuple[Pod, ...]:
+        """Return the pods that the Deployment controller has made of the gateway as it was applied last."""
+        gateway = self.manifests.get(ChildKey("Deployment", names.gateway(OWNER.name)))
+        if not gateway:
+            return ()
+        config = gateway["spec"]["template"]["metadata"]["annotations"][names.ANNOTATION_CONFIG]
+        pods = (a_gateway_pod(n) for n in range(gateway["spec"]["replicas"]))
+        return tuple(
+            with_annotations(pod, Annotations(config=config, keys_version=self.told.get(pod.metadata.name, "")))
+            for pod in pods
+        )
 
     def _annotate(self, call: Annotate) -> None:
         if call.annotation == names.ANNOTATION_KEYS:
             self.told[call.pod] = call.value
             return
         slot = next(slot for slot, pod in self.pods.items() if pod.metadata.name == call.pod)
-        pod = self.pods[slot]
-        metadata = msgspec.structs.replace(pod.metadata, annotations=Annotations(traffic=call.value))
-        self.pods[slot] = msgspec.structs.replace(pod, metadata=metadata)
+        self.pods[slot] = with_annotations(self.pods[slot], Annotations(traffic=call.value))
 
     def _apply(self, manifest: Manifest) -> None:
         key = ChildKey(manifest["kind"], manifest["metadata"]["name"])
@@ -192,8 +196,7 @@ class Cluster:
     def _with_traffic(self, slot: int, pod: Pod) -> Pod:
         """Return a new pod with the annotation that its StatefulSet's template has."""
         child = self.children[ChildKey("StatefulSet", names.replica(OWNER.name, slot))].object
-        annotations = Annotations(traffic=child.metadata.annotations.traffic)
-        return msgspec.structs.replace(pod, metadata=msgspec.structs.replace(pod.metadata, annotations=annotations))
+        return with_annotations(pod, Annotations(traffic=child.metadata.annotations.traffic))
 
     def _ready(self) -> int:
         return sum(pod.status.conditions[0].status == "True" for pod in self.pods.values())

@@ -66,7 +66,7 @@ def test_every_container_is_restricted_and_bounded() -> None:
 def test_a_leaving_pod_is_left_by_its_clients_before_haproxy_stops() -> None:
     pod = gateway_pod(OWNER, a_spec(drainSeconds=7), IMAGES, OPTIONS)
     assert pod["containers"][0]["lifecycle"]["preStop"] == {"httpGet": {"path": leave_path(OWNER), "port": 8405}}
-    assert pod["terminationGracePeriodSeconds"] == 5 + 7 + 5
+    assert pod["terminationGracePeriodSeconds"] == 10 + 7 + 5
 
 
 def test_without_secrets_none_is_mounted() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from e2e.gateway.local import OWNER, LocalGateway, end, local_gateway
 from e2e.gateway.replicas import SimulatedReplica, simulated_replicas
-from gptoss_operator.core.render.haproxy.files import ORDERS_FILE, leave_path
+from gptoss_operator.core.render.haproxy.files import ENDPOINT_GRACE_SECONDS, ORDERS_FILE, leave_path
 from gptoss_runtime.activator.haproxy.servers import UnreadableStat
 from gptoss_runtime.activator.leave import has_requests
 from gptoss_runtime.gateway_contract import GatewayGauge, GatewayState
@@ -39,9 +39,10 @@ def served() -> Iterator[Served]:
 
 @pytest.fixture
 def leaving_fast() -> Iterator[Served]:
+    shorter = {f'"leave_seconds":{ENDPOINT_GRACE_SECONDS}': '"leave_seconds":0.1'}
     with (
         simulated_replicas([ADDRESS]) as (replica,),
-        local_gateway([ADDRESS], address="127.0.1.8", replaced={'"leave_seconds":5': '"leave_seconds":0.1'}) as gateway,
+        local_gateway([ADDRESS], address="127.0.1.8", replaced=shorter) as gateway,
     ):
         assert json.loads((gateway.directory / ORDERS_FILE).read_text())["leave_seconds"] == 0.1
         yield gateway, replica

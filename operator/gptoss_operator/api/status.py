@@ -54,6 +54,7 @@ class Reason(StrEnum):
     REPLICAS_STARTING = "ReplicasStarting"
     REPLICAS_REMOVED = "ReplicasRemoved"
     GATEWAY_STARTING = "GatewayStarting"
+    GATEWAY_ROLLING = "GatewayRolling"
     REPLICA_DRAINING = "ReplicaDraining"
     INTERRUPTION_NOTICE = "InterruptionNotice"
 

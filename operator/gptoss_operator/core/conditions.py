@@ -8,7 +8,8 @@ from typing import Literal
 from gptoss_operator.api.names import replica
 from gptoss_operator.api.status import Condition, ConditionType, Reason
 from gptoss_operator.core.fleet import Action, Replica, Step
-from gptoss_operator.core.health import Judgement, PodState
+from gptoss_operator.core.gateways import GatewayView
+from gptoss_operator.core.health import PodState
 from gptoss_operator.core.observation import Owner, Problem
 from gptoss_operator.core.weights import Stage, Weights
 
@@ -43,16 +44,6 @@ class RolloutView:
     progressing: Finding | None = None
     degraded: Finding | None = None
     """The revision that the spec asks for has failed. Nothing goes on until the spec is changed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayView:
-    """The gateway pods as a whole."""
-
-    desired: int
-    ready: int
-    trouble: Judgement | None
-    """What is wrong with the first one that fails."""
 
 
 def refused(problem: str, reason: Reason = Reason.INVALID_SPEC) -> tuple[Finding, ...]:
@@ -185,6 +176,9 @@ def _progressing(owner: Owner, replicas: Sequence[Replica], steps: Sequence[Step
     if gateway.ready < gateway.desired:
         message = f"{gateway.ready} of {gateway.desired} gateway pods are ready"
         return _on_the_way(Reason.GATEWAY_STARTING, message)
+    if gateway.earlier:
+        message = f"{gateway.earlier} gateway pods of an earlier configuration still take requests"
+        return _on_the_way(Reason.GATEWAY_ROLLING, message)
     return Finding(
         type=ConditionType.PROGRESSING, holds=False, reason=Reason.SETTLED, message="everything is as the spec asks"
     )

@@ -27,6 +27,7 @@ class Annotations(
         "week": names.ANNOTATION_WEEK,
         "traffic": names.ANNOTATION_TRAFFIC,
         "replaces": names.ANNOTATION_REPLACES,
+        "config": names.ANNOTATION_CONFIG,
     },
 ):
     """The annotations that the operator reads."""
@@ -39,6 +40,8 @@ class Annotations(
     """On a replica and its pod: which requests it gets."""
     replaces: str = ""
     """On a replica: the uid of the StatefulSet of the one that leaves for it."""
+    config: str = ""
+    """On a gateway pod: digest of what it was made from."""
 
 
 class ObjectMeta(Struct, frozen=True, rename="camel"):
@@ -51,6 +54,9 @@ class ObjectMeta(Struct, frozen=True, rename="camel"):
     generation: int | None = None
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
+    """When it has to be gone."""
+    deletion_grace_period_seconds: int = 0
+    """How long before that it was deleted."""
     labels: dict[str, str] = {}
     annotations: Annotations = Annotations()
     owner_references: tuple[OwnerReference, ...] = ()

@@ -5,18 +5,19 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from gptoss_operator.api.names import COMPONENT_REPLICA, selector
+from gptoss_operator.api.names import COMPONENT_REPLICA, gateway, selector
 from gptoss_operator.api.spec import GptOssSpec, served_name
 from gptoss_operator.api.status import ConditionType, GptOssStatus, Reason
 from gptoss_operator.core.actions import Note, Plan
 from gptoss_operator.core.capacity import decide_parallelism, planned_for
 from gptoss_operator.core.changes import applies_of, leftovers, replica_deletes, traffic_told
 from gptoss_operator.core.checks import check
-from gptoss_operator.core.conditions import Finding, GatewayView, answering, assess, dated, refused
+from gptoss_operator.core.conditions import Finding, answering, assess, dated, refused
 from gptoss_operator.core.conditions_rollout import rollout_view
 from gptoss_operator.core.conditions_scaling import scaling_findings
 from gptoss_operator.core.decisions import Decisions, decide_all
 from gptoss_operator.core.fleet import POD_EXPECTED_WITHIN, Action, Step, replicas_of
+from gptoss_operator.core.gateways import GatewayView, gateway_view
 from gptoss_operator.core.health import PENDING_TOO_LONG, PodState, judge
 from gptoss_operator.core.history import keep_history
 from gptoss_operator.core.memory import Memory, remembered
@@ -86,9 +87,11 @@ def _planned(d: Decisions) -> Plan:
         **(by_key(d.record) if d.record else {}),
         **_replica_sets(seen, d.steps, d.templates, d.spec),
     }
-    gateway = _gateway_view(d.spec, seen, d.now)
-    findings = _findings(d, gateway)
-    status, kept = calm(_status(d, findings, gateway.ready), before, kept, d.now)
+    gateways = gateway_view(
+        wanted[ChildKey("Deployment", gateway(seen.owner.name))], seen.gateway_pods, seen.nodes, d.now
+    )
+    findings = _findings(d, gateways)
+    status, kept = calm(_status(d, findings, gateways.ready), before, kept, d.now)
     listed = [entry.revision for entry in status.history or ()]
     spared = {*wanted, *kept_records(d.rollout.revisions, listed, d.used, seen)}
     applies = tuple(applies_of(wanted, d.steps, seen))
@@ -103,7 +106,7 @@ def _planned(d: Decisions) -> Plan:
         annotates=annotates,
         status=status if status != before else None,
         notes=notes_of(seen.owner, d.decided, d.steps, before, status),
-        look_again_in_seconds=_look_again(d),
+        look_again_in_seconds=_look_again(d, gateways),
         reason=reason_of(applies, deletes, annotates, d.steps, findings),
         memory=kept,
         terms=terms_of(d.decided),
@@ -115,14 +118,14 @@ def _planned(d: Decisions) -> Plan:
     return replace(plan, applies=(), deletes=(), annotates=(), notes=notes, reason=reason)
 
 
-def _findings(d: Decisions, gateway: GatewayView) -> tuple[Finding, ...]:
+def _findings(d: Decisions, gateways: GatewayView) -> tuple[Finding, ...]:
     """Return the conditions before they are dated."""
     return assess(
         owner=d.seen.owner,
         desired=d.decided.target,
         replicas=d.replicas,
         steps=d.steps,
-        gateway=gateway,
+        gateway=gateways,
         weights=d.weights,
         planned=d.planned,
         problems=(*d.seen.problems.values(), *missing_secrets(d.spec.routing, d.seen)),
@@ -215,18 +218,14 @@ def _ready_pods(pods: Sequence[Pod], seen: Observation, now: datetime) -> int:
     return sum(judge(pod, seen.nodes, now).state is PodState.READY for pod in pods)
 
 
-def _gateway_view(spec: GptOssSpec, seen: Observation, now: datetime) -> GatewayView:
-    judged = [judge(pod, seen.nodes, now) for pod in seen.gateway_pods]
-    failing = [judgement for judgement in judged if judgement.state is PodState.FAILING]
-    return GatewayView(
-        desired=spec.routing.gateway.replicas,
-        ready=sum(judgement.state is PodState.READY for judgement in judged),
-        trouble=failing[0] if failing else None,
-    )
+def _look_again(d: Decisions, gateways: GatewayView) -> float | None:
+    """Return when something has to be looked at without an event; None: when there is one."""
+    times = (_look_at_replicas(d), gateways.next_closes_in_seconds)
+    return min((seconds for seconds in times if seconds is not None), default=None)
 
 
-def _look_again(d: Decisions) -> float | None:
-    """Return when a rollout has to be looked at, or a pod that does not come becomes a problem, without an event."""
+def _look_at_replicas(d: Decisions) -> float | None:
+    """Return when a rollout has to be looked at, or a pod that does not come becomes a problem."""
     if d.rollout.refused_now:
         return AT_ONCE_SECONDS
     if d.rollout.status is not None:

@@ -31,7 +31,8 @@ def gateway_config(owner: Owner, files: Mapping[str, str]) -> Manifest:
 def gateway_deployment(
     owner: Owner, spec: GptOssSpec, images: GatewayImages, files: Mapping[str, str], options: RenderOptions
 ) -> Manifest:
-    """Return the Deployment. Its pods carry a digest of the configuration, so a change rolls them, one at a time."""
+    """Return the Deployment. Its pods carry a digest of what they are made from: a change rolls them, one at a time."""
+    pod = gateway_pod(owner, spec, images, options)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -44,9 +45,9 @@ def gateway_deployment(
             "template": {
                 "metadata": {
                     "labels": {**identity(owner.name), LABEL_COMPONENT: COMPONENT_GATEWAY},
-                    "annotations": {ANNOTATION_CONFIG: digest_of(dict(files))},
+                    "annotations": {ANNOTATION_CONFIG: digest_of({"files": dict(files), "pod": pod})},
                 },
-                "spec": gateway_pod(owner, spec, images, options),
+                "spec": pod,
             },
         },
     }

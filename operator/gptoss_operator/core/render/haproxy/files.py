@@ -19,7 +19,7 @@ MODEL_NAME = re.compile(r"[\w./:@+-]+", re.ASCII)
 MAIN_FILE = "haproxy.cfg"
 LONG_FILE = "long_prompts.cfg"
 ORDERS_FILE = "gateway.json"
-ENDPOINT_GRACE_SECONDS = 5
+ENDPOINT_GRACE_SECONDS = 10
 """How long a leaving gateway pod still accepts connections, while the nodes take it out of the Service."""
 
 
