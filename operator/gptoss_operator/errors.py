@@ -4,7 +4,7 @@ GptOssError
 ├── InvalidSpec          the user's object cannot be understood; the message names the field
 ├── SettingsError        the operator's own settings are wrong
 ├── LeaseLost            another process of the operator works from now on
-└── KubernetesError      a call to the API server failed; translated once, in shell.kube
+└── KubernetesError      a call to the API server failed; translated once, in shell.kube_errors
     ├── NotFound
     ├── Conflict         a precondition did not hold, or the object belongs to somebody else
     ├── Refused          the API server understood and said no (invalid object, forbidden)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptoss_operator.api.placement import PriceSpec
-from gptoss_operator.api.status import ColdStartStatus, DecisionStatus, GptOssStatus, ZoneStatus
+from gptoss_operator.api.status import GptOssStatus
+from gptoss_operator.api.status_scaling import ColdStartStatus, DecisionStatus, ZoneStatus
 from gptoss_operator.core.dates import seconds_of, shown_date
 from gptoss_operator.core.memory import STARTS_KEPT, Memory, Tokens, remembered
 from gptoss_operator.core.objects import ContainerState, ContainerStatus, ObjectMeta, Pod, PodCondition, PodStatus

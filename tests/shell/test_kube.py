@@ -8,7 +8,8 @@ from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 
 from gptoss_operator.errors import Conflict, KubernetesError, NotFound, Refused, SettingsError, Unavailable
-from gptoss_operator.shell.kube import Kube, translate
+from gptoss_operator.shell.kube import Kube
+from gptoss_operator.shell.kube_errors import translate
 from tests.shell.builders import an_object
 from tests.shell.fake_api import Answer, FakeApi, a_failure
 

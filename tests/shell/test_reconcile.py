@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from gptoss_operator.api.status import CostStatus, DecisionStatus, GptOssStatus, Reason
+from gptoss_operator.api.status import GptOssStatus, Reason
+from gptoss_operator.api.status_scaling import CostStatus, DecisionStatus
 from gptoss_operator.core.actions import Apply, Plan, digest_of
 from gptoss_operator.core.memory import Memory
 from gptoss_operator.core.observation import ChildKey, Observation

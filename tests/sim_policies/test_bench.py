@@ -1,5 +1,7 @@
 """The benchmark of scaling judges what it may, and says so where it may not."""
 
+from dataclasses import replace
+
 import pytest
 
 from e2e.bench.autoscaling.curves import Curves, chosen
@@ -46,6 +48,17 @@ def test_static_is_never_compared_below_the_bar() -> None:
     ours = findings({(MEDIUM, OURS): {"u": days(40.0, attainment=0.97)}})["cheaper than static, medium"]
     assert ours.bar.value is None
     assert "is not reached" in ours.note
+
+
+def test_fleets_are_also_compared_as_they_are_at_the_setting_whose_first_tokens_are_no_later() -> None:
+    late = [replace(result, ttft_p99=9.0) for result in days(30.0)]
+    found = findings({(MEDIUM, OURS): {"late": late, "soon": days(40.0), "dear": days(50.0)}})
+    saved = found["the same, each at 99% or more, medium"]
+    assert saved.bar.value == pytest.approx(59.8, abs=0.3)
+    assert "99.50%" in saved.note
+    assert found["p99 of TTFT beyond static's, medium"].bar.met
+    none_soon = findings({(MEDIUM, OURS): {"late": late}})
+    assert not none_soon["p99 of TTFT beyond static's, medium"].bar.met
 
 
 def test_what_was_not_run_is_not_met() -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from gptoss_operator.api.status import ColdStartStatus, DecisionStatus, GptOssStatus, ZoneStatus
+from gptoss_operator.api.status import GptOssStatus
+from gptoss_operator.api.status_scaling import ColdStartStatus, DecisionStatus, ZoneStatus
 from gptoss_operator.core.dates import seconds_of
 from gptoss_operator.core.placement.cost import CostMemory
 from gptoss_operator.core.placement.decision import MarketMemory, ZoneMemory

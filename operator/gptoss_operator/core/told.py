@@ -9,14 +9,8 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, Final
 
-from gptoss_operator.api.status import (
-    CapacityStatus,
-    ColdStartStatus,
-    CostStatus,
-    DecisionStatus,
-    GptOssStatus,
-    ZoneStatus,
-)
+from gptoss_operator.api.status import GptOssStatus
+from gptoss_operator.api.status_scaling import CapacityStatus, ColdStartStatus, CostStatus, DecisionStatus, ZoneStatus
 from gptoss_operator.core.dates import FORMAT, shown_date
 from gptoss_operator.core.decide import Decided
 from gptoss_operator.core.fleet import Action, Step

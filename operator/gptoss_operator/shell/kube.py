@@ -1,4 +1,4 @@
-"""The calls to the API server. The only file that knows the Kubernetes client, and where its errors are translated."""
+"""The calls to the API server. The only file that knows the Kubernetes client."""
 
 import asyncio
 import json
@@ -18,7 +18,8 @@ from kubernetes.aio.config.config_exception import ConfigException
 
 from gptoss_operator.api import names
 from gptoss_operator.core.observation import Manifest
-from gptoss_operator.errors import Conflict, KubernetesError, NotFound, Refused, SettingsError, Unavailable
+from gptoss_operator.errors import SettingsError, Unavailable
+from gptoss_operator.shell.kube_errors import translate
 from gptoss_operator.shell.resources import RESOURCES
 
 
@@ -263,38 +264,6 @@ class Kube:
             if response is not None:
                 # A watch that is left in the middle cannot go back to the pool: its connection is closed.
                 response.close()
-
-
-def translate(what: str, status: int, body: bytes, headers: Mapping[str, str]) -> KubernetesError:
-    """Return the error that stands for an HTTP `status` of the API server, with the server's own words."""
-    message = f"{what}: {_message(body) or 'the API server gave no reason'} ({status})"
-    match status:
-        case HTTPStatus.NOT_FOUND:
-            return NotFound(message)
-        case HTTPStatus.CONFLICT | HTTPStatus.GONE:
-            return Conflict(message)
-        case HTTPStatus.UNAUTHORIZED | HTTPStatus.REQUEST_TIMEOUT | HTTPStatus.TOO_MANY_REQUESTS:
-            # Unauthorized passes by itself when a token has just been renewed.
-            return Unavailable(message, retry_after_seconds=_retry_after(headers))
-        case _ if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return Unavailable(message, retry_after_seconds=_retry_after(headers))
-        case _:
-            return Refused(message)
-
-
-def _message(body: bytes) -> str:
-    """Return the message of a Status object, or the text itself where a proxy answered instead of the API server."""
-    try:
-        decoded = json.loads(body)
-    except ValueError:
-        return body[:200].decode(errors="replace").strip()
-    return str(decoded.get("message", "")) if isinstance(decoded, dict) else ""
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of a Retry-After header. The API server never sends a date."""
-    value = headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None
 
 
 def _selected(kind: str, labels: str) -> dict[str, str]:

@@ -72,6 +72,16 @@ def saving(curve: Curve, other: Sequence[Result]) -> Comparison:
     return Comparison(attainment=attainment, cost=cost, other_cost=other_cost, saved=jackknife(saved, seeds))
 
 
+def saving_as_they_are(mine: Sequence[Result], other: Sequence[Result]) -> Interval:
+    """Return the share of the other's cost that is saved, whatever each of them reaches. Raises NotComparable."""
+    seeds = paired({"mine": mine}, {"other": other})
+
+    def saved(chosen: frozenset[int]) -> float:
+        return 1 - _mean_point(mine, chosen)[1] / _mean_point(other, chosen)[1]
+
+    return jackknife(saved, seeds)
+
+
 def paired(*curves: Curve) -> frozenset[int]:
     """Return the seeds that every point of all `curves` has. Raises NotComparable when some differ or are too few."""
     sets = {frozenset(result.seed for result in results) for curve in curves for results in curve.values()}
