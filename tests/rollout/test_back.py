@@ -97,6 +97,15 @@ def test_where_there_was_no_room_the_one_that_left_comes_back_as_it_was() -> Non
     assert (max(world.bad), min(world.serving)) == (1, 2)
 
 
+@pytest.mark.parametrize("name", sorted(BAD.keys() - {"late first tokens", "slow tokens"}))
+def test_one_replica_alone_is_watched_as_well(name: str) -> None:
+    behaviour, reason, words = BAD[name]
+    world = a_world(replicas=1, nodes=1)
+    world.upgrade("server:2", behaviour)
+    world.settle()
+    check_rolled_back(world, reason, words)
+
+
 def test_one_replica_alone_comes_back_from_the_record_of_its_revision() -> None:
     world = a_world(replicas=1, nodes=1)
     manifest = next(m for key, m in world.manifests.items() if key.kind == "StatefulSet")

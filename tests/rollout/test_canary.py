@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from gptoss_operator.api.rollout import CanarySpec
 from gptoss_operator.api.status import Reason
+from gptoss_operator.api.status_rollout import GateResult
 from gptoss_operator.core.rollout.canary import CanaryMemory, canary_gate, sums_of, watch_canary
 from gptoss_operator.core.rollout.gates import Gate
 from gptoss_runtime.contract import Counter, Phase, ReplicaState, Verdict
@@ -90,6 +91,14 @@ def test_a_process_that_begins_anew_again_and_again_has_it_wait_no_longer_than_t
     memory = CanaryMemory(uid="c", since=1190.0)
     assert not canary_gate(SPEC, memory, 1000.0, 1199.0).passed
     assert canary_gate(SPEC, memory, 1000.0, 1200.0).passed
+
+
+def test_only_the_time_that_it_serves_without_a_break_counts() -> None:
+    memory = CanaryMemory(uid="c", since=1000.0)
+    down = canary_gate(SPEC, memory, None, 5000.0)
+    assert (down.result, down.message) == (GateResult.PENDING, "was let in, and does not serve")
+    assert not canary_gate(SPEC, memory, 4950.0, 5000.0).passed, "it serves again since then"
+    assert canary_gate(SPEC, memory, 4900.0, 5000.0).passed
 
 
 def test_requests_that_fail_are_told_at_once() -> None:

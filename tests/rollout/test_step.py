@@ -78,6 +78,12 @@ def test_a_replica_that_was_never_let_in_goes_when_its_revision_is_not_wanted() 
     assert step_of(a_member(0), served).retires == ()
 
 
+def test_nobody_leaves_because_one_serves_that_leaves_itself() -> None:
+    canary_of_before = a_member(1, OTHER, share=25)
+    step = step_of(a_member(0), canary_of_before, pace=REPLACE)
+    assert [r.slot for r in step.retires] == [1]
+
+
 def test_one_that_gets_no_machine_makes_an_old_one_leave_with_auto_only() -> None:
     waiting = a_member(3, NEW, replaces=0, share=0, serving=False, machine=Machine.SHORT, since=NOW - 11)
     members = (a_member(0), a_member(1), waiting)

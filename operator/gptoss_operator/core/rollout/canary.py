@@ -104,17 +104,21 @@ def sums_of(memory: CanaryMemory) -> tuple[Sums, Sums]:
     return _sums(own), _sums(others)
 
 
-def canary_gate(policy: CanarySpec, memory: CanaryMemory, serves_since: float, now: float) -> Gate:
+def canary_gate(policy: CanarySpec, memory: CanaryMemory, serves_since: float | None, now: float) -> Gate:
     """Return what the canary has shown. It fails as soon as it is clearly worse, and passes when its time is over.
 
-    A process that has just started compares anew, but has it wait no longer than twice its time in all.
+    `serves_since` is since when it serves without a break; None: it does not. Before that nothing counts. A process
+    that has just started compares anew, but has it wait no longer than twice its time in all.
     """
     own, others = sums_of(memory)
     worse = _worse(policy, own, others)
     if worse:
         message = f"{worse} ({_told(own)}; the others: {_told(others)})"
         return Gate(name=GateName.CANARY, result=GateResult.FAILED, message=message, reason=Reason.CANARY_WORSE)
-    ends_at = min(memory.since + policy.hold_seconds, serves_since + 2 * policy.hold_seconds)
+    if serves_since is None:
+        return Gate(name=GateName.CANARY, result=GateResult.PENDING, message="was let in, and does not serve")
+    begun = max(serves_since, min(memory.since, serves_since + policy.hold_seconds))
+    ends_at = begun + policy.hold_seconds
     if now < ends_at:
         # Without numbers: they would change with every look.
         message = f"serves {policy.traffic_percent} % of a share and is watched until {shown_date(ends_at)}"

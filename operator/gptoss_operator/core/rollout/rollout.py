@@ -163,8 +163,7 @@ def _watched(scene: Scene, revisions: Revisions, members: Sequence[Member], cana
 def _canary(policy: RolloutPolicy, canary: Member | None, memory: CanaryMemory, now: datetime) -> Gate | None:
     if canary is None:
         return None
-    at = now.timestamp()
-    return canary_gate(policy.canary, memory, canary.since if canary.serving else at, at)
+    return canary_gate(policy.canary, memory, canary.since if canary.serving else None, now.timestamp())
 
 
 def _hold(scene: Scene, revisions: Revisions, policy: RolloutPolicy) -> Hold | None:

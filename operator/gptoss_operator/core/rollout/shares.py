@@ -39,10 +39,9 @@ def _share(canary: CanarySpec, s: Situation, member: Member) -> int:
         return member.share
     if s.proven:
         return OPEN_SHARE if s.pace.strategy is not Strategy.BLUE_GREEN or _all_passed(s) else CLOSED_SHARE
-    compared = canary.hold_seconds > 0 and any(m.serving for m in s.old)
-    if not compared or (s.canary is not None and s.canary.passed):
-        return OPEN_SHARE
-    return canary.traffic_percent
+    # Where no other serves, it gets all requests with any share, and is watched all the same.
+    watched = canary.hold_seconds == 0 or (s.canary is not None and s.canary.passed)
+    return OPEN_SHARE if watched else canary.traffic_percent
 
 
 def _all_passed(s: Situation) -> bool:

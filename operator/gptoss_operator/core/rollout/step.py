@@ -20,7 +20,7 @@ from gptoss_operator.core.placement.decision import Remove
 from gptoss_operator.core.rollout.gates import passed_all
 from gptoss_operator.core.rollout.members import Machine, Member, Trouble
 from gptoss_operator.core.rollout.policy import RolloutPolicy
-from gptoss_operator.core.rollout.shares import shares_of
+from gptoss_operator.core.rollout.shares import is_canary, shares_of
 from gptoss_operator.core.rollout.situation import Failure, Hold, RolloutStep, Situation, Successor, Wait
 
 
@@ -53,16 +53,18 @@ def next_step(policy: RolloutPolicy, s: Situation, now: float) -> RolloutStep:
     # The deadline of what has begun goes on when a window closes, or short ones would have it begin again and again.
     if hold is not None and not (hold.wait is Wait.WINDOW and unsettled):
         return replace(step, wait=hold.wait, reason=hold.reason)
+    rest = _without(s, step.retires)
     if unsettled:
-        return _waiting(policy, s, step, unsettled, now)
-    return _forward(policy, s, step, now)
+        return _waiting(policy, rest, step, unsettled, now)
+    return _forward(policy, rest, step, now)
 
 
 def _hold(s: Situation) -> Hold | None:
     """Return why nothing is to be replaced, although replicas may serve."""
-    # A canary is watched to its end when a window closes: no deadline runs over it.
+    # A canary is watched to its end when a window closes: no deadline runs over it, as long as it serves.
     rests = s.hold is not None and s.hold.wait is not Wait.WINDOW
-    if not rests and s.canary is not None and not s.canary.passed:
+    serves = any(is_canary(m) and m.serving for m in s.new)
+    if not rests and serves and s.canary is not None and not s.canary.passed:
         return Hold(wait=Wait.CANARY, reason=f"the canary {s.canary.message}")
     return s.hold
 
@@ -92,6 +94,12 @@ def _strays(s: Situation) -> tuple[Remove, ...]:
         *(Remove(slot=m.slot, reason=f"its revision {m.revision} is not wanted any more") for m in unwanted),
         *(Remove(slot=m.slot, reason="its machine goes, and it has replaced none yet") for m in unlucky),
     )
+
+
+def _without(s: Situation, retired: Sequence[Remove]) -> Situation:
+    """Return what is left when some are retired: nobody else may leave because these still serve."""
+    gone = {remove.slot for remove in retired}
+    return replace(s, members=tuple(m for m in s.members if m.slot not in gone))
 
 
 def _of_goal(s: Situation) -> int:
@@ -167,8 +175,7 @@ def _predecessors(policy: RolloutPolicy, s: Situation, now: float) -> tuple[Remo
 def _wave(policy: RolloutPolicy, s: Situation, step: RolloutStep, now: float) -> RolloutStep:
     """Return `step` with the beginning of the next wave."""
     replaced = {m.replaces for m in s.new}
-    gone = {remove.slot for remove in step.retires}
-    old = [m for m in s.old if m.slot not in replaced and m.slot not in gone and (s.proven or not m.fated)]
+    old = [m for m in s.old if m.slot not in replaced and (s.proven or not m.fated)]
     size = s.pace.wave if s.proven else 1
     if s.trusted:
         # What does not serve has nothing to lose.
