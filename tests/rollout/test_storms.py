@@ -24,6 +24,8 @@ KINDS: dict[str, Callable[[], Behaviour]] = {
     "no image": lambda: Behaviour(waiting="ErrImagePull"),
     "hangs": lambda: Behaviour(hangs_after=timedelta(seconds=10)),
 }
+UNSEEN = {"wrong answers", "hangs", "ends when it serves"}
+"""What cannot be told from pods alone, or not before the replica counts as proven."""
 ROOM = 12
 """Nodes that are always enough."""
 QUIET_PASSES, MOST_PASSES = 6, 1500
@@ -123,6 +125,8 @@ EVENTS = st.one_of(
     replicas=st.integers(1, 4),
     spare=st.integers(0, 4),
     unavailable=st.integers(0, 1),
+    grows=st.booleans(),
+    hears=st.booleans(),
     strategy=st.sampled_from(["Auto", "Replace", "Surge", "BlueGreen"]),
     events=st.lists(st.tuples(EVENTS, st.sampled_from([0, 1, 2, 5, 10, 30, 80])), min_size=1, max_size=5),
 )
@@ -131,15 +135,17 @@ def test_any_storm_ends_well(
     replicas: int,
     spare: int,
     unavailable: int,
+    grows: bool,
+    hears: bool,
     strategy: str,
     events: list[tuple[tuple[str, Any], int]],
 ) -> None:
     # The others fail where there is no room.
     nodes = replicas + spare if strategy in {"Auto", "Replace"} else ROOM
-    world = a_world(nodes=nodes, replicas=replicas)
+    world = a_world(nodes=nodes, replicas=replicas, grows=grows, hears=hears)
     storm = Storm(world=world, rollout={"strategy": strategy, "maxUnavailable": unavailable}, replicas=replicas)
     for event, passes in events:
-        storm.do(event)
+        storm.do(event if hears or event[1] not in UNSEEN else ("upgrade", "never ready"))
         storm.tick(passes)
     storm.end()
     images = world.images()

@@ -84,16 +84,21 @@ def _failure(s: Situation) -> Failure | None:
 
 
 def _strays(s: Situation) -> tuple[Remove, ...]:
-    """Return the replicas that were never let in and are not wanted any more, and new ones whose machine goes."""
+    """Return the replicas that have never served and are not wanted any more, and new ones whose machine goes."""
     serving = {m.slot for m in s.new if m.serving}
     # Of one that has proven itself before, whom nothing has left for yet need not be replaced: it is one too many.
     surplus = [m for m in s.old if s.trusted and m.replaces in serving]
-    unwanted = [m for m in s.old if (not m.is_open and m.revision != s.keep) or m in surplus]
+    unwanted = [m for m in s.old if (_never_served(m) and m.revision != s.keep) or m in surplus]
     unlucky = [m for m in s.new if m.fated and m.replaces is not None]
     return (
         *(Remove(slot=m.slot, reason=f"its revision {m.revision} is not wanted any more") for m in unwanted),
         *(Remove(slot=m.slot, reason="its machine goes, and it has replaced none yet") for m in unlucky),
     )
+
+
+def _never_served(member: Member) -> bool:
+    """Return whether it was not let in, or starts beside the one that is to leave for it."""
+    return not member.is_open or (member.replaces is not None and not member.serving)
 
 
 def _without(s: Situation, retired: Sequence[Remove]) -> Situation:
