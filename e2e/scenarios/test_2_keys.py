@@ -16,9 +16,9 @@ from e2e.children import eventually
 from e2e.gateways import gateway_pods
 from e2e.kubectl import Kubectl
 from e2e.model import ANSWER_TEXT
-from e2e.scenarios.conftest import MODEL
+from e2e.scenarios.conftest import MODEL, URL, Load
 from e2e.scenarios.test_1_logs import logged
-from e2e.watch import settled, until
+from e2e.watch import condition, settled, until
 from gptoss_runtime.gateway_contract import GATEWAY_PORT
 
 
@@ -27,6 +27,7 @@ PLAIN, HASHED, LATER = "plain-key-0123456789", "hashed-key-0123456789", "later-k
 ROLL_SECONDS = 240
 KEY_SECONDS = 10
 """The bound that users are promised."""
+REQUESTS = 40
 LONG = 4000
 """Tokens of a stream that outlasts changes of keys."""
 
@@ -75,6 +76,14 @@ def accepts(client: OpenAI, key: str) -> bool:
     except AuthenticationError:
         return False
     return True
+
+
+def test_once_settled_nobody_gets_in_without_a_key(keyed: Kubectl, load: Load) -> None:
+    """Also not by a gateway that leaves: the requests go through the Service, at once."""
+    assert condition(keyed.json("get", "gptoss", "chat"), "Progressing")["reason"] == "Settled"
+    result = load("completions", URL, MODEL, REQUESTS, 60, 4)
+    assert result["answered"] == 0
+    assert {error[:3] for error in result["errors"]} == {"401"}
 
 
 def test_only_keys_of_the_secret_open_the_door(keyed: Kubectl) -> None:
