@@ -97,7 +97,7 @@ def test_how_many_answer_as_before_is_said() -> None:
     cluster.change(**KEYS)
     assert cluster.pass_once().status is not None
     plan = cluster.plan(*before, of_now(cluster, 7))
-    assert plan.reason == "waiting: 2 gateway pods of an earlier configuration still take requests"
+    assert plan.reason == "waiting: new requests may still reach 2 gateway pods of an earlier configuration"
 
 
 def test_what_leaves_with_the_same_configuration_is_no_matter() -> None:

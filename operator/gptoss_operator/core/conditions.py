@@ -177,7 +177,8 @@ def _progressing(owner: Owner, replicas: Sequence[Replica], steps: Sequence[Step
         message = f"{gateway.ready} of {gateway.desired} gateway pods are ready"
         return _on_the_way(Reason.GATEWAY_STARTING, message)
     if gateway.earlier:
-        message = f"{gateway.earlier} gateway pods of an earlier configuration still take requests"
+        pods = "1 gateway pod" if gateway.earlier == 1 else f"{gateway.earlier} gateway pods"
+        message = f"new requests may still reach {pods} of an earlier configuration"
         return _on_the_way(Reason.GATEWAY_ROLLING, message)
     return Finding(
         type=ConditionType.PROGRESSING, holds=False, reason=Reason.SETTLED, message="everything is as the spec asks"
