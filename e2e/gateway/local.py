@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e.gateway.program import haproxy_command
+from e2e.ports import free_ports
 from gptoss_operator.api.spec import GptOssSpec
 from gptoss_operator.core.observation import Owner
 from gptoss_operator.core.render.haproxy.files import LONG_FILE, MAIN_FILE, ORDERS_FILE, gateway_files
@@ -96,7 +97,7 @@ def local_gateway(
     not start.
     """
     directory = Path(tempfile.mkdtemp(prefix="gptoss-gateway-"))
-    port, health_port, activator_port, free_port = free_ports(address, 4)
+    port, health_port, activator_port, free_port = free_ports(4)
     usage_port = usage_port or free_port
     for name in ("run", "keys", "tls", "filter"):
         (directory / name).mkdir()
@@ -171,13 +172,6 @@ def write_secret(directory: Path, entries: Mapping[str, str]) -> None:
             path.unlink()
     if old is not None:
         shutil.rmtree(old)
-
-
-def free_ports(address: str, count: int) -> list[int]:
-    """Return ports that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((address, 0))) for _ in range(count)]
-        return [listener.getsockname()[1] for listener in sockets]
 
 
 def end(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM) -> None:

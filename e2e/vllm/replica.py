@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.bench.processes import with_children
-from e2e.gateway.local import free_ports
 from e2e.images.commands import last_lines
+from e2e.ports import free_ports
 from e2e.vllm.room import SERVER_MODEL, SERVER_SCRATCH, Program, Room
 from gptoss_runtime.contract import TRAFFIC_FILE, ReplicaState
 from gptoss_runtime.orders import SERVER_ENV, ServerOrders
@@ -146,7 +146,7 @@ def an_order(**changes: object) -> ServerOrders:
 @contextlib.contextmanager
 def started_replica(room: Room, orders: ServerOrders, **environment: str) -> Iterator[Replica]:
     """Start gptoss-server for `orders`, without waiting for it; afterwards nothing of it is left."""
-    openai_port, health_port, agent_port = free_ports(HOST, 3)
+    openai_port, health_port, agent_port = free_ports(3)
     changes = {
         **CPU_ENVIRONMENT,
         SERVER_ENV: orders.encode(),
@@ -178,7 +178,7 @@ def started_plain(room: Room, orders: ServerOrders) -> Iterator[Server]:
 
     Only the middleware is left out, and nobody asks it for anything.
     """
-    (port,) = free_ports(HOST, 1)
+    (port,) = free_ports(1)
     command = planned(room, orders, port)
     with _running(room, ["vllm", "serve", *without_middleware(command.arguments)], command.environment) as running:
         program, base = running

@@ -14,10 +14,10 @@ import aiohttp
 from aiohttp import web
 
 from e2e.gateway.program import haproxy_command
+from e2e.ports import free_ports
 from gptoss_runtime.activator.haproxy.runtime_api import RuntimeApi, RuntimeApiError
 from gptoss_runtime.contract import Gauge, Phase, ReplicaState, Verdict
 from gptoss_runtime.gateway_contract import GatewayOrders, Socket
-from tests.runtime.harness import free_ports
 
 
 PATIENCE_SECONDS = 30.0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from e2e.ports import free_ports
 from gptoss_runtime.activator.background import background
 from gptoss_runtime.activator.haproxy.maps import Maps
 from gptoss_runtime.activator.haproxy.runtime_api import RuntimeApi
@@ -18,7 +19,7 @@ from gptoss_runtime.activator.tenants.peers import Peers
 from gptoss_runtime.activator.tenants.quotas import Quotas, find_gateways
 from gptoss_runtime.activator.tenants.usage_port import usage_port
 from gptoss_runtime.gateway_contract import Map, Socket, Tier
-from tests.runtime.harness import PATIENCE_SECONDS, free_ports, scenario
+from tests.runtime.harness import PATIENCE_SECONDS, scenario
 
 
 ADDRESSES = ("127.0.55.11", "127.0.55.12")

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from e2e.gateway.program import haproxy_command
+from e2e.ports import free_ports
 from gptoss_runtime.activator.haproxy.maps import Maps, UnsafeEntry
 from gptoss_runtime.activator.haproxy.runtime_api import RuntimeApi, RuntimeApiError
 from gptoss_runtime.gateway_contract import Map, Socket
-from tests.runtime.harness import PATIENCE_SECONDS, free_ports, scenario
+from tests.runtime.harness import PATIENCE_SECONDS, scenario
 
 
 CONFIG = """\

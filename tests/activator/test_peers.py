@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
+from e2e.ports import free_ports
 from gptoss_runtime.activator.tenants.datagrams import Peer, read_datagram, reports
 from gptoss_runtime.activator.tenants.limits import NOTHING, Use
 from gptoss_runtime.activator.tenants.peers import GONE_SECONDS, STALE_SECONDS, Peers
 from gptoss_runtime.activator.tenants.usage_port import UsagePort, usage_port
 from gptoss_runtime.gateway_contract import Usage
-from tests.runtime.harness import PATIENCE_SECONDS, free_ports, scenario
+from tests.runtime.harness import PATIENCE_SECONDS, scenario
 
 
 HERE, THERE = "127.0.52.11", "127.0.52.12"

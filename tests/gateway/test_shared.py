@@ -1,5 +1,6 @@
-from e2e.gateway.local import free_ports, local_gateway
+from e2e.gateway.local import local_gateway
 from e2e.gateway.replicas import simulated_replicas
+from e2e.ports import free_ports
 from tests.gateway.asking import ask, chat, until
 
 
@@ -11,7 +12,7 @@ KEY, OTHER = (text.split()[0] for text in KEYS.values())
 
 def test_two_gateways_share_the_limit_of_a_tenant() -> None:
     routing = {"apiKeys": {"secretName": "keys", "tiers": [{"name": "metered", "tokensPerMinute": 30}]}}
-    (port,) = free_ports(GATEWAYS[0], 1)
+    (port,) = free_ports(1)
     # Each hears of the other by its address, and both at one port, as pods do.
     with (
         simulated_replicas([REPLICA]) as (replica,),

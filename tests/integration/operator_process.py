@@ -1,7 +1,6 @@
 """The operator as a process of its own, serving one namespace of a test's API server."""
 
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -11,6 +10,7 @@ from typing import Self
 
 from e2e.children import eventually
 from e2e.cluster.provider import Cluster
+from e2e.ports import free_ports
 
 
 READY_SECONDS = 60
@@ -24,8 +24,7 @@ class OperatorProcess:
         self, api: Cluster, namespace: str, log: Path, *, kubeconfig: Path | None = None, lease: str = ""
     ) -> None:
         """`lease` is the name of a Lease in `namespace` that it shares with others. Empty: it works alone."""
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        (self.port,) = free_ports(1)
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from typing import ParamSpec
 
 import aiohttp
 
+from e2e.ports import free_ports
 from gptoss_runtime.contract import Phase, ReplicaState
 from gptoss_runtime.gateway_contract import Header
 from gptoss_runtime.orders import Cloud, ServerOrders
@@ -45,14 +45,6 @@ def a_model(parent: Path) -> str:
     directory.mkdir()
     (directory / "config.json").write_text("{}")
     return str(directory)
-
-
-def free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in held]
-    for s in held:
-        s.close()
-    return ports
 
 
 @dataclass

@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
+from e2e.ports import free_ports
 from gptoss_runtime.server.beside import beside
 from gptoss_runtime.server.books import OWN_HEADER
 from gptoss_runtime.server.deep import Models
 from gptoss_runtime.server.engine import Engine, Reply, Requests, new_session
 from gptoss_runtime.server.telemetry import Answers
 from gptoss_runtime.server.watchdog import Answer
-from tests.runtime.harness import PATIENCE_SECONDS, free_ports, scenario
+from tests.runtime.harness import PATIENCE_SECONDS, scenario
 
 
 class Front:

@@ -13,9 +13,10 @@ from pathlib import Path
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
+from e2e.ports import free_ports
 from gptoss_runtime.contract import ExitCode, Notice, NoticeKind, Phase
 from gptoss_runtime.orders import Cloud
-from tests.runtime.harness import a_model, an_order, free_ports, running, scenario
+from tests.runtime.harness import a_model, an_order, running, scenario
 
 
 LEAVING = "its machine will be taken away (AWS spot/instance-action); requests are finishing"

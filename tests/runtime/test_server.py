@@ -11,9 +11,10 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from e2e.ports import free_ports
 from gptoss_runtime.contract import ExitCode, Phase, Verdict
 from tests.runtime.fake_vllm import ENGINE_DEATH
-from tests.runtime.harness import a_model, an_order, free_ports, running, scenario
+from tests.runtime.harness import a_model, an_order, running, scenario
 
 
 NO_MEMORY = (

@@ -1,6 +1,5 @@
 """Replicas that tests of asking speak for: real HTTP servers on loopback addresses."""
 
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -8,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from e2e.ports import free_ports
 from gptoss_operator.shell.ask import Line, decoded
 from gptoss_operator.shell.samples import ScrapeFailed
 from gptoss_operator.shell.store import Key
@@ -40,12 +40,6 @@ INTERVAL_SECONDS = 0.3
 WAIT_SECONDS = 20
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.11", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Replica:
@@ -84,7 +78,7 @@ async def served(handler: Handler, address: str, port: int) -> AsyncIterator[Non
 
 
 async def asked(handler: Handler, address: str = "127.0.0.11") -> ReplicaState | ScrapeFailed:
-    port = free_port()
+    port = free_ports(1)[0]
     line = Line(address, port, decoded)
     async with served(handler, address, port):
         answer = await line.ask()

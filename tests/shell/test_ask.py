@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from e2e.ports import free_ports
 from gptoss_operator.shell.ask import BODY_MAX_BYTES, Answer, Line, answer_in, decoded
 from gptoss_operator.shell.samples import Result, ScrapeFailed
 from gptoss_runtime.contract import (
@@ -17,7 +18,7 @@ from gptoss_runtime.contract import (
     ReplicaState,
 )
 from tests.runtime import harness
-from tests.shell.replicas import READY, Replica, asked, failed, free_port
+from tests.shell.replicas import READY, Replica, asked, failed
 
 
 @pytest.mark.parametrize("address", ["127.0.0.11", "::1"])
@@ -78,7 +79,7 @@ def test_a_real_server_is_understood(tmp_path: Path) -> None:
 
 def test_nobody_at_the_address_is_a_value_with_a_reason() -> None:
     async def nobody() -> ReplicaState | ScrapeFailed:
-        return await Line("127.0.0.11", free_port(), decoded).ask()
+        return await Line("127.0.0.11", free_ports(1)[0], decoded).ask()
 
     answer = failed(asyncio.run(nobody()))
     assert answer.result is Result.UNREACHABLE
@@ -106,7 +107,7 @@ def test_a_server_that_speaks_nonsense_is_not_understood(sent: bytes, result: Re
         await writer.wait_closed()
 
     async def scenario() -> ReplicaState | ScrapeFailed:
-        port = free_port()
+        port = free_ports(1)[0]
         async with await asyncio.start_server(answer, "127.0.0.11", port):
             return await Line("127.0.0.11", port, decoded).ask()
 
@@ -127,7 +128,7 @@ def test_an_answer_may_come_in_pieces(said: bytes) -> None:
 
 def test_a_connection_that_the_replica_ended_is_made_anew() -> None:
     async def scenario() -> None:
-        port = free_port()
+        port = free_ports(1)[0]
         replica = Replica()
         line = Line("127.0.0.11", port, decoded)
         async with replica.serve("127.0.0.11", port):

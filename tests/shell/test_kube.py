@@ -1,5 +1,4 @@
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -7,6 +6,7 @@ import pytest
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 
+from e2e.ports import free_ports
 from gptoss_operator.errors import Conflict, KubernetesError, NotFound, Refused, SettingsError, Unavailable
 from gptoss_operator.shell.kube import Kube
 from gptoss_operator.shell.kube_errors import translate
@@ -104,8 +104,7 @@ def test_a_refusal_says_what_was_tried() -> None:
 
 def test_no_server_is_an_answer_too() -> None:
     async def test() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
+        (port,) = free_ports(1)
         kube = Kube(ApiClient(Configuration(host=f"http://127.0.0.1:{port}")))
         try:
             await kube.get("Service", "demo", "chat")

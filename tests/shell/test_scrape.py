@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from e2e.ports import free_ports
 from gptoss_operator.api.names import COMPONENT_REPLICA
 from gptoss_operator.core.objects import Pod, PodCondition
 from gptoss_operator.shell.samples import Result
@@ -18,7 +19,7 @@ from gptoss_operator.shell.scrape import Scraper
 from gptoss_operator.shell.store import Key
 from gptoss_operator.shell.telemetry import Telemetry
 from tests.shell.builders import a_pod
-from tests.shell.replicas import CHAT, INTERVAL_SECONDS, READY, WAIT_SECONDS, Replica, free_port, served
+from tests.shell.replicas import CHAT, INTERVAL_SECONDS, READY, WAIT_SECONDS, Replica, served
 
 
 def running(name: str, address: str, *, ready: bool = True, phase: str = "Running") -> Pod:
@@ -68,7 +69,7 @@ class Scraping:
 
 def test_every_replica_is_asked_again_and_again_over_one_connection() -> None:
     async def scenario() -> None:
-        port = free_port()
+        port = free_ports(1)[0]
         replicas = {f"127.0.0.{number}": Replica() for number in range(21, 46)}
         scraping = Scraping(*(running(f"chat-r{a[8:]}-0", a) for a in replicas), port=port)
         async with AsyncExitStack() as stack:
@@ -87,7 +88,7 @@ def test_every_replica_is_asked_again_and_again_over_one_connection() -> None:
 
 def test_a_change_of_what_a_replica_says_wakes_its_deployment() -> None:
     async def scenario() -> None:
-        port = free_port()
+        port = free_ports(1)[0]
         replica = Replica(replace(READY, notice=None))
         pod = running("chat-r0-0", "127.0.0.11")
         scraping = Scraping(pod, port=port)
@@ -115,7 +116,7 @@ def test_a_replica_that_hangs_does_not_hold_up_the_others() -> None:
         raise AssertionError
 
     async def scenario() -> None:
-        port = free_port()
+        port = free_ports(1)[0]
         replica = Replica()
         pods = [running("chat-r0-0", "127.0.0.11"), running("chat-r1-0", "127.0.0.12")]
         scraping = Scraping(*pods, port=port)
@@ -128,7 +129,7 @@ def test_a_replica_that_hangs_does_not_hold_up_the_others() -> None:
 
 def test_pods_that_cannot_answer_are_not_asked() -> None:
     async def scenario() -> None:
-        port = free_port()
+        port = free_ports(1)[0]
         replica = Replica()
         leaving = running("chat-r3-0", "127.0.0.11")
         metadata = msgspec.structs.replace(leaving.metadata, deletion_timestamp=datetime(2026, 1, 1, tzinfo=UTC))
@@ -148,7 +149,7 @@ def test_pods_that_cannot_answer_are_not_asked() -> None:
 
 def test_ready_replicas_that_cannot_be_reached_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
-        port = free_port()
+        port = free_ports(1)[0]
         pods = [running(f"chat-r{n}-0", "127.0.0.11") for n in (0, 1)]
         starting = running("chat-r2-0", "127.0.0.11", ready=False)
         scraping = Scraping(*pods, starting, port=port)
@@ -172,7 +173,7 @@ def test_replicas_that_speak_another_version_are_not_blamed_on_the_network(caplo
         return web.Response(text='{"version": 99}')
 
     async def scenario() -> None:
-        port = free_port()
+        port = free_ports(1)[0]
         scraping = Scraping(running("chat-r0-0", "127.0.0.11"), port=port)
         async with served(later, "127.0.0.11", port), scraping.work():
             await scraping.until(lambda: bool(caplog.records))

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from e2e.ports import free_ports
 from gptoss_operator.api.names import LABEL_DEPLOYMENT
 from gptoss_operator.core.objects import Pod
 from gptoss_operator.shell.scrape import Scraper
@@ -16,7 +17,7 @@ from gptoss_operator.shell.store import Key
 from gptoss_operator.shell.telemetry import Telemetry
 from gptoss_runtime.gateway_contract import GatewayGauge, GatewayState
 from tests.shell.hearing import CHAT, IDLE, a_gateway_pod, a_replica_pod
-from tests.shell.replicas import INTERVAL_SECONDS, READY, WAIT_SECONDS, Replica, free_port, served
+from tests.shell.replicas import INTERVAL_SECONDS, READY, WAIT_SECONDS, Replica, served
 
 
 REPLICA, OTHER_REPLICA = "127.0.0.21", "127.0.0.22"
@@ -60,7 +61,7 @@ class Hearing:
         self.gateways = list(gateways)
         self.replicas = list(replicas)
         self.woken: asyncio.Queue[Key] = asyncio.Queue()
-        self.ports = free_port(), free_port()
+        self.ports = free_ports(2)
         self.scraper = Scraper(
             pods=lambda: self.replicas,
             gateways=lambda: self.gateways,

@@ -18,8 +18,9 @@ from e2e.bench.gateway.load import API_KEY
 from e2e.bench.gateway.pinning import PROXY
 from e2e.bench.gateway.stubs import ADDRESSES
 from e2e.bench.gateway.subject import Subject
-from e2e.gateway.local import MODEL, LocalGateway, end, free_ports, local_gateway
+from e2e.gateway.local import MODEL, LocalGateway, end, local_gateway
 from e2e.gateway.program import haproxy_command
+from e2e.ports import free_ports
 from gptoss_runtime.contract import OPENAI_PORT
 
 
@@ -84,7 +85,7 @@ def direct() -> Iterator[Subject]:
 
 def vllm_router(peers: Path) -> AbstractContextManager[Subject]:
     """Run vllm-router with its checks and retries as quick as it allows."""
-    port, metrics_port = free_ports("127.0.0.1", 2)
+    port, metrics_port = free_ports(2)
     options = {
         "host": "127.0.0.1",
         "port": port,
@@ -113,7 +114,7 @@ def vllm_router(peers: Path) -> AbstractContextManager[Subject]:
 @contextlib.contextmanager
 def envoy(peers: Path) -> Iterator[Subject]:
     """Run Envoy with the gateway's functions, and one worker."""
-    (port,) = free_ports("127.0.0.1", 1)
+    (port,) = free_ports(1)
     with tempfile.TemporaryDirectory(prefix="gptoss-bench-") as directory:
         config = Path(directory, "envoy.json")
         config.write_text(envoy_config(port=port, replicas=ADDRESSES, key=API_KEY, log=Path(directory, "access.log")))
@@ -125,7 +126,7 @@ def envoy(peers: Path) -> Iterator[Subject]:
 @contextlib.contextmanager
 def bare_haproxy() -> Iterator[Subject]:
     """Run the gateway's HAProxy with nothing but round robin: how much the gateway's functions cost."""
-    (port,) = free_ports("127.0.0.1", 1)
+    (port,) = free_ports(1)
     servers = [f"  server s{number} {replica}:{OPENAI_PORT}" for number, replica in enumerate(ADDRESSES)]
     timeouts = [f"  timeout {name} 600s" for name in ("connect", "client", "server")]
     lines = ["global", "  nbthread 1", "defaults", "  mode http", *timeouts, "listen all", f"  bind 127.0.0.1:{port}"]
