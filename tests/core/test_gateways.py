@@ -12,6 +12,7 @@ from gptoss_operator.api.status import ConditionType
 from gptoss_operator.core.actions import Plan
 from gptoss_operator.core.objects import Annotations, Pod
 from gptoss_operator.core.observation import ChildKey
+from gptoss_operator.core.parse import parse_status
 from gptoss_operator.core.plan import make_plan
 from gptoss_operator.core.render.haproxy.files import ENDPOINT_GRACE_SECONDS
 from tests.core.builders import NOW, OPTIONS, OWNER, a_body, a_gateway_pod, with_annotations
@@ -43,12 +44,8 @@ class Settled(Cluster):
 
 def progressing(cluster: Cluster, plan: Plan) -> tuple[str, str]:
     """Return the condition as the plan leaves it."""
-    conditions = plan.status.conditions if plan.status else ()
-    if plan.status is None:
-        return next(
-            (c["status"], c["reason"]) for c in cluster.body["status"]["conditions"] if c["type"] == "Progressing"
-        )
-    return next((c.status, c.reason) for c in conditions if c.type is ConditionType.PROGRESSING)
+    status = plan.status or parse_status(cluster.body)
+    return next((c.status, c.reason) for c in status.conditions if c.type is ConditionType.PROGRESSING)
 
 
 def of_now(cluster: Settled, number: int) -> Pod:

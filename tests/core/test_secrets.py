@@ -20,6 +20,7 @@ from tests.core.builders import (
     a_replica_set,
     an_ended_container,
     seen,
+    with_annotations,
 )
 from tests.core.builders import a_pod as a_replica_pod
 from tests.core.cluster import Cluster
@@ -29,11 +30,8 @@ ROUTING = {"apiKeys": {"secretName": "keys"}}
 
 
 def a_pod(number: int, *, told: str = "", leaving: bool = False) -> Pod:
-    pod = a_gateway_pod(number)
-    annotations = Annotations(keys_version=told)
-    metadata = msgspec.structs.replace(
-        pod.metadata, annotations=annotations, deletion_timestamp=NOW if leaving else None
-    )
+    pod = with_annotations(a_gateway_pod(number), Annotations(keys_version=told))
+    metadata = msgspec.structs.replace(pod.metadata, deletion_timestamp=NOW if leaving else None)
     return msgspec.structs.replace(pod, metadata=metadata)
 
 

@@ -84,7 +84,7 @@ class Recorder:
     def replicas(self, name: str, revision: str | None = None, *, kind: str = "StatefulSet") -> list[Obj]:
         """Return the StatefulSets or pods of a deployment that stay, of one revision or of all."""
         with self._changed:
-            return _of(self._now, kind, name, revision)
+            return replicas_in(self._now, kind, name, revision)
 
     def mark(self) -> int:
         """Return a number for now, to ask what happened since."""
@@ -93,11 +93,11 @@ class Recorder:
 
     def most(self, name: str, revision: str, *, kind: str = "StatefulSet") -> int:
         """Return how many StatefulSets or pods of a revision have been there at once, at most."""
-        return max((len(_of(now, kind, name, revision)) for _, now in self.moments(0)), default=0)
+        return max((len(replicas_in(now, kind, name, revision)) for _, now in self.moments(0)), default=0)
 
     def least_ready(self, name: str, since: int) -> int:
         """Return how many pods that stay have been ready at once, at least, from the mark `since` on."""
-        return min(sum(is_ready(pod) for pod in _of(now, "Pod", name, None)) for _, now in self.moments(since))
+        return min(sum(is_ready(pod) for pod in replicas_in(now, "Pod", name)) for _, now in self.moments(since))
 
     def since(self, mark: int, kind: str) -> Sequence[Change]:
         """Return what happened to objects of a kind since a mark."""
@@ -182,7 +182,8 @@ def _put(now: dict[tuple[str, str], Obj], change: Change) -> None:
         now[key] = change.obj
 
 
-def _of(now: Mapping[tuple[str, str], Obj], kind: str, name: str, revision: str | None) -> list[Obj]:
+def replicas_in(now: Mapping[tuple[str, str], Obj], kind: str, name: str, revision: str | None = None) -> list[Obj]:
+    """Return the StatefulSets or pods of a deployment that stayed at a moment, of one revision or of all."""
     return [
         obj
         for (each, _), obj in now.items()

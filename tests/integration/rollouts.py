@@ -94,6 +94,15 @@ class Stage:
         self.recorder.until(back, f"{name} is back", seconds=seconds)
         return self.recorder.deployment(name)
 
+    def canary(self, name: str = "chat") -> Obj:
+        """Return the canary's pod as soon as it serves a share of the requests."""
+
+        def found() -> Obj | None:
+            pods = self.recorder.replicas(name, kind="Pod")
+            return next((pod for pod in pods if is_ready(pod) and traffic_of(pod) == "25"), None)
+
+        return self.recorder.until(found, f"{name} has a canary")
+
     def serving(self, name: str = "chat") -> list[Obj]:
         """Return the StatefulSets of the replicas that serve with their full share."""
         ready = {

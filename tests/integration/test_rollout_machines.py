@@ -102,7 +102,7 @@ def test_a_rollout_outlives_the_machine_of_its_canary_and_that_of_an_old_replica
         stage.user.apply(*(rolling(stage.user, name, pool=name, rollout=hold) for name in names))
         before = {name: stage.settle(name)["status"]["revision"] for name in names}
         marks = {name: stage.change(name, **NEW) for name in names}
-        canaries = {name: canary_of(stage, name, before[name]) for name in names}
+        canaries = {name: stage.canary(name) for name in names}
         victims = {"canary": canaries["canary"], "old": stage.recorder.replicas("old", before["old"], kind="Pod")[0]}
         for pod in victims.values():
             stage.user("delete", "node", pod["spec"]["nodeName"], "--wait=false")
@@ -119,17 +119,6 @@ def test_a_rollout_outlives_the_machine_of_its_canary_and_that_of_an_old_replica
         assert stage.recorder.least_ready(name, marks[name]) >= 1
         took = seconds_until(stage, marks[name], name, serves(done[name]))
         print(f"machine of {name} lost: complete after {took:.1f} s")  # noqa: T201
-
-
-def canary_of(stage: Stage, name: str, before: str) -> Obj:
-    """Return the canary's pod as soon as it has a share of the requests."""
-
-    def found() -> Obj | None:
-        pods = stage.recorder.replicas(name, kind="Pod")
-        new = [pod for pod in pods if pod["metadata"]["labels"]["gptoss.dev/revision"] != before]
-        return next((pod for pod in new if pod["metadata"]["annotations"]["gptoss.dev/traffic"] == "25"), None)
-
-    return stage.recorder.until(found, f"{name} has a canary")
 
 
 def given_up(stage: Stage, name: str, pod: Obj) -> None:

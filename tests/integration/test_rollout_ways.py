@@ -1,6 +1,6 @@
 """What changes the way of a rollout: BlueGreen, windows, no rollback, a single replica, full machines."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from e2e.cluster.commands import run
 from e2e.cluster.provider import Cluster
 from gptoss_runtime.contract import Check, CheckResult, ExitCode
 from tests.integration.players import Ending, Role
-from tests.integration.recorder import Obj, is_ready, revision_of, traffic_of, uids
+from tests.integration.recorder import is_ready, replicas_in, traffic_of, uids
 from tests.integration.rollouts import Stage, events, heard, machines, outcomes, rolling, says, staged
 
 
@@ -43,12 +43,11 @@ def test_blue_green_switches_when_all_new_ones_can_serve(stage: Stage) -> None:
     assert new != old
     switched = False
     for _, now in stage.recorder.moments(mark):
-        sets, pods = there(now, "StatefulSet"), there(now, "Pod")
-        serving = [pod for pod in pods if is_ready(pod) and revision_of(pod) == new]
-        if sum(revision_of(each) == old for each in sets) < 3:
+        blue, green = (replicas_in(now, "StatefulSet", "blue", revision) for revision in (old, new))
+        if len(blue) < 3:
+            serving = [pod for pod in replicas_in(now, "Pod", "blue", new) if is_ready(pod)]
             assert len(serving) == 3, "an old one has left before all new ones served"
-        blue, green = ({traffic_of(each) for each in sets if revision_of(each) == revision} for revision in (old, new))
-        switched |= blue == {"closed"} and green == {"open"}
+        switched |= {traffic_of(each) for each in blue} == {"closed"} and {traffic_of(e) for e in green} == {"open"}
     assert switched, "the old ones were closed before they left"
 
 
@@ -103,7 +102,7 @@ def test_a_second_change_on_full_machines_takes_the_first_ones_canary_and_nobody
         stage.user.apply(rolling(stage.user, "full", pool="full", rollout=LONG_HOLD))
         stage.settle("full")
         mark = stage.change("full", image=NEW)
-        stage.recorder.until(lambda: has_canary(stage, "full"), "there is a canary")
+        stage.canary("full")
         stage.change("full", image=SECOND, rollout=NO_HOLD)
         done = stage.complete("full")
     assert stage.recorder.least_ready("full", mark) == 1
@@ -111,18 +110,7 @@ def test_a_second_change_on_full_machines_takes_the_first_ones_canary_and_nobody
     assert [outcome for _, outcome in outcomes(done)] == ["Active", "Abandoned", "Superseded"]
 
 
-def there(now: Mapping[tuple[str, str], Obj], kind: str) -> list[Obj]:
-    """Return what there is of the deployment `blue` at a moment."""
-    mine = (obj for (each, name), obj in now.items() if each == kind and name.startswith("blue-r"))
-    return [obj for obj in mine if "deletionTimestamp" not in obj["metadata"]]
-
-
 def told(stage: Stage, name: str, phase: str) -> dict[str, Any] | None:
     """Return what the status tells of a rollout once it is in a phase."""
     rollout: dict[str, Any] = stage.recorder.status(name).get("rollout") or {}
     return rollout if rollout.get("phase") == phase else None
-
-
-def has_canary(stage: Stage, name: str) -> bool:
-    pods = stage.recorder.replicas(name, kind="Pod")
-    return any(traffic_of(pod) == "25" and is_ready(pod) for pod in pods)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gptoss_operator.api import names
 from gptoss_operator.core.observation import ChildKey
 from tests.rollout.simulated import Alive, Behaviour, an_end
-from tests.rollout.world import QUICK, TICK, World, a_node, a_world
+from tests.rollout.world import QUICK, TICK, World, a_node, a_world, image_of
 
 
 FIRST = "server:1"
@@ -56,8 +56,7 @@ class Storm:
             case "upgrade", kind:
                 self.wanted = f"server:{len(self.kinds) + 1}"
                 self.kinds[self.wanted] = kind
-                self.world.behaviours[self.wanted] = KINDS[kind]()
-                self.world.change(image=self.wanted, rollout={**QUICK, **self.rollout})
+                self.world.upgrade(self.wanted, KINDS[kind](), **self.rollout)
             case "revert", _:
                 self.wanted = FIRST
                 self.world.change(image=self.wanted)
@@ -96,8 +95,7 @@ class Storm:
         if placed:
             self.calm = False
             lost = placed[number % len(placed)]
-            self.world.alive.remove(lost)
-            del self.world.nodes[lost.pod.spec.node_name]
+            self.world.lose_machine(lost)
             name = f"after-{lost.pod.metadata.uid}"
             self.world.nodes[name] = a_node(name)
 
@@ -106,7 +104,7 @@ class Storm:
         manifest = self.world.manifests[key]
         if manifest["metadata"]["labels"][names.LABEL_REVISION] != each.pod.metadata.labels[names.LABEL_REVISION]:
             return "good"
-        return self.kinds[manifest["spec"]["template"]["spec"]["containers"][0]["image"]]
+        return self.kinds[image_of(manifest)]
 
 
 EVENTS = st.one_of(

@@ -23,7 +23,7 @@ from gptoss_operator.core.objects import (
 )
 from gptoss_operator.core.observation import ChildKey, Observation
 from gptoss_operator.core.plan import make_plan
-from tests.core.builders import OPTIONS, OWNER, a_body
+from tests.core.builders import OPTIONS, OWNER, a_body, with_annotations
 from tests.core.cluster import Cluster
 from tests.rollout.simulated import RESOURCE, Alive, Behaviour, grown, state_of
 
@@ -144,7 +144,7 @@ class World(Cluster):
     def images(self) -> list[str]:
         """Return the image of each replica that exists, in the order of slots."""
         keys = sorted(key for key in self.children if key.kind == "StatefulSet")
-        return [_image(self.manifests[key]) for key in keys]
+        return [image_of(self.manifests[key]) for key in keys]
 
     def shares(self) -> dict[str, str]:
         """Return the traffic of each replica, by the name of its StatefulSet."""
@@ -167,7 +167,10 @@ class World(Cluster):
 
     def lose_node(self, slot: int) -> None:
         """Let the machine of a replica vanish, and its pod with it."""
-        lost = next(e for e in self.alive if e.pod.metadata.labels[names.LABEL_SLOT] == str(slot))
+        self.lose_machine(next(e for e in self.alive if e.pod.metadata.labels[names.LABEL_SLOT] == str(slot)))
+
+    def lose_machine(self, lost: Alive) -> None:
+        """Let the machine of a pod vanish, and the pod with it."""
         self.alive.remove(lost)
         del self.nodes[lost.pod.spec.node_name]
 
@@ -227,7 +230,7 @@ class World(Cluster):
 
     def _behaviour(self, each: Alive) -> Behaviour:
         key = ChildKey("StatefulSet", each.pod.metadata.name.removesuffix("-0"))
-        return self.behaviours.get(_image(self.manifests[key]), Behaviour())
+        return self.behaviours.get(image_of(self.manifests[key]), Behaviour())
 
     def _annotate(self, call: Annotate) -> None:
         if call.annotation != names.ANNOTATION_TRAFFIC:
@@ -235,8 +238,7 @@ class World(Cluster):
             return
         for each in self.alive:
             if each.pod.metadata.uid == call.uid:
-                meta = msgspec.structs.replace(each.pod.metadata, annotations=Annotations(traffic=call.value))
-                each.pod = msgspec.structs.replace(each.pod, metadata=meta)
+                each.pod = with_annotations(each.pod, Annotations(traffic=call.value))
 
     def _count(self) -> None:
         stays = [e for e in self.alive if e.leaves_at is None]
@@ -261,6 +263,7 @@ def a_world(**options: Any) -> World:  # noqa: ANN401 - those of World
     return world
 
 
-def _image(manifest: dict[str, Any]) -> str:
+def image_of(manifest: dict[str, Any]) -> str:
+    """Return the image of the server in a StatefulSet."""
     image: str = manifest["spec"]["template"]["spec"]["containers"][0]["image"]
     return image

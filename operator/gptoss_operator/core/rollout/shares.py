@@ -46,12 +46,10 @@ def _share(canary: CanarySpec, s: Situation, member: Member) -> int:
 
 def _all_passed(s: Situation) -> bool:
     """Return whether as many new replicas as are wanted could serve."""
-    there = [m for m in s.new if not m.is_homeless]
-    return len(s.new) >= s.wanted and all(m.is_open or passed_all(m.gates) for m in there)
+    return len(s.new) >= s.wanted and all(m.is_open or passed_all(m.gates) for m in s.housed)
 
 
 def _is_switched(s: Situation) -> bool:
     """Return whether the old replicas get no more requests, since all new ones serve."""
     blue_green = s.pace.strategy is Strategy.BLUE_GREEN and not s.trusted and s.hears
-    there = [m for m in s.new if not m.is_homeless]
-    return blue_green and len(s.new) >= s.wanted and all(m.is_open and m.serving for m in there)
+    return blue_green and len(s.new) >= s.wanted and all(m.is_open and m.serving for m in s.housed)

@@ -80,9 +80,9 @@ class Situation:
         return self.trusted or any(m.is_open and (self.hears or m.serving) for m in self.new)
 
     @property
-    def homeless(self) -> int:
-        """Replicas of the goal that the placement seeks machines for."""
-        return sum(m.is_homeless for m in self.new)
+    def housed(self) -> list[Member]:
+        """Replicas of the goal but those that the placement seeks machines for."""
+        return [m for m in self.new if not m.is_homeless]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -203,8 +203,8 @@ def _wave(policy: RolloutPolicy, s: Situation, step: RolloutStep, now: float) ->
 
 
 def _why_not(s: Situation) -> str:
-    homeless = f": {s.homeless} of revision {s.goal} have no machine" if s.homeless else ""
-    return f"waits until more replicas serve{homeless}"
+    homeless = len(s.new) - len(s.housed)
+    return f"waits until more replicas serve{f': {homeless} of revision {s.goal} have no machine' if homeless else ''}"
 
 
 def _spared(
