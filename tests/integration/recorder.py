@@ -105,13 +105,17 @@ class Recorder:
             return [change for change in self._changes[mark:] if change.kind == kind]
 
     def moments(self, since: int) -> Iterator[tuple[Change, Mapping[tuple[str, str], Obj]]]:
-        """Yield each change from the mark `since` on, and what there was then, by kind and name."""
+        """Yield each change from the mark `since` on, and what there was then, by kind and name.
+
+        In the order in which the API server made them: on a busy machine one kind's watch comes later than another's.
+        """
         now: dict[tuple[str, str], Obj] = {}
         with self._changed:
             changes = list(self._changes)
-        for number, change in enumerate(changes, 1):
+        first = max((_version(change) for change in changes[:since]), default=0)
+        for change in sorted(changes, key=_version):
             _put(now, change)
-            if number >= since:
+            if _version(change) >= first:
                 yield change, now
 
     def _told(self) -> str:
@@ -172,6 +176,11 @@ def _follow(recorder: Recorder, kind: str, process: "subprocess.Popen[str]") -> 
     """Read one event a line, as the API server sends them."""
     for line in process.stdout or ():
         recorder.note(kind, json.loads(line))
+
+
+def _version(change: Change) -> int:
+    """Return when it was made, by etcd's count of all changes. All kinds are in the same etcd here."""
+    return int(change.obj["metadata"]["resourceVersion"])
 
 
 def _put(now: dict[tuple[str, str], Obj], change: Change) -> None:
